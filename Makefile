@@ -1,0 +1,37 @@
+# `make demo` and `make test` work in a fresh clone: each makes a virtual environment,
+# installs what it needs into it, and runs. The second time it just runs.
+VENV ?= .venv
+# Which Python makes the environment; empty = the first of these that is 3.11 or newer.
+PYTHON ?=
+CANDIDATES = python3.12 python3.11 python3.13 python3 python
+# More for pytest, e.g. make test ARGS="-n 2 -k sampler".
+ARGS ?=
+
+.PHONY: demo test
+
+demo: $(VENV)/.installed-core
+	$(VENV)/bin/emogene demo --out demo
+
+test: $(VENV)/.installed-test
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+$(VENV)/.installed-core: setup.py | $(VENV)/bin/pip
+	$(VENV)/bin/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-test: setup.py | $(VENV)/bin/pip
+	$(VENV)/bin/python -m pip install --quiet --editable ".[test]"
+	@touch $@
+
+# Each candidate is run, not just looked up: a shim may stand for a Python that is absent.
+$(VENV)/bin/pip:
+	@for python in $(or $(PYTHON),$(CANDIDATES)); do \
+	  if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
+	      >/dev/null 2>&1; then \
+	    echo "making $(VENV) with $$($$python --version)"; \
+	    exec $$python -m venv $(VENV); \
+	  fi; \
+	done; \
+	echo "error: $(or $(PYTHON),$(CANDIDATES)): none is a Python 3.11 or newer with venv;" \
+	  "install one or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; \
+	exit 2

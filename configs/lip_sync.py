@@ -1,0 +1,59 @@
+"""The lip-sync expert, at the official release's size (9.3 M parameters).
+
+    emogene train --config lip_sync --workdir runs/lip_sync --config.data=RECORDS
+    emogene train --config lip_sync:runlocal --workdir /tmp/lip_sync
+
+One GPU of 80 GB; 1024 clips do not fit a laptop: there, set --config.batch.batch_size=32.
+Expect `val_accuracy` (true pairs told from pairs of the same clip that are at least three
+frames off) above .9.
+"""
+
+from emogene_jax.configs import common
+from ml_collections import ConfigDict
+
+
+def get_config(arg=""):
+    config = ConfigDict()
+    config.name = "lip_sync"
+    config.seed = 0
+    config.data = "synthetic"  # or a folder of clip records (data/records.py)
+    config.world = ConfigDict(common.WORLD)
+    # audio_to_motion.lip_sync.LipSync
+    config.model = ConfigDict({"channels": 512, "motion_scale": 1.0})
+    # audio_to_motion.stage.lip_sync_stage
+    config.stage = ConfigDict({"windows_per_clip": 4})
+    # data.batches.clip_batches
+    config.batch = ConfigDict({"batch_size": 1024, "frames": 50, "neutral": False})
+    # train.state.Optimizer
+    config.optimizer = ConfigDict(
+        {"learning_rate": 5e-4, "schedule": "cosine", "warmup_steps": 1000}
+    )
+    # train.loop.train
+    config.train = ConfigDict(
+        {
+            "steps": 40_000,
+            "ckpt_steps": 2000,
+            "log_steps": 100,
+            "val_steps": 2000,
+            "scan_steps": 16,
+            "ema": 0.999,
+            "keep": 2,
+            "deterministic": False,
+        }
+    )
+    return common.finish(
+        config,
+        arg,
+        common.TINY_WORLD
+        | {"model.channels": 32, "batch.batch_size": 8, "batch.frames": 20},
+    )
+
+
+def sweep_lr():
+    for rate in (2e-4, 5e-4, 1e-3):
+        yield {"optimizer.learning_rate": rate}
+
+
+def sweep_width():
+    for channels in (128, 256, 512):
+        yield {"model.channels": channels}

@@ -1,0 +1,80 @@
+"""The torso field of one person, behind a finished head.
+
+    emogene train --config torso --workdir runs/torso --config.data=PORTRAIT \\
+        --config.frozen.head=runs/head
+    emogene train --config torso:runlocal --workdir /tmp/torso
+
+PORTRAIT and the sizes are those of config `head`. One GPU; half the head's time.
+"""
+
+from emogene_jax.configs import common
+from ml_collections import ConfigDict
+
+
+def get_config(arg=""):
+    config = ConfigDict()
+    config.name = "torso"
+    config.seed = 0
+    config.data = "synthetic"  # or a prepared portrait
+    config.frozen = ConfigDict({"head": ""})  # the head's work directory
+    # emotion_to_video.torso.TorsoSize
+    config.model = ConfigDict(
+        {"coarse": 32, "fine": 256, "features": 8, "warp": 12, "hidden": 32}
+    )
+    # emotion_to_video.stage.torso_stage
+    config.stage = ConfigDict(
+        {
+            "frames": 16,  # looked at per step: a multiple of the devices
+            "rays": 1024,  # of each
+            "samples": 24,  # on each, through the head
+            "matte_weight": 0.03,
+        }
+    )
+    # train.state.Optimizer
+    config.optimizer = ConfigDict(
+        {
+            "learning_rate": 2e-3,
+            "schedule": "cosine",
+            "warmup_steps": 50,
+            "final_fraction": 0.05,
+            "clip": 0.1,
+            "eps": 1e-12,
+            "multipliers": {"planes|warp": 5.0},
+        }
+    )
+    # train.loop.train
+    config.train = ConfigDict(
+        {
+            "steps": 10_000,
+            "ckpt_steps": 1000,
+            "log_steps": 100,
+            "val_steps": 2000,
+            "scan_steps": 16,
+            "ema": 0.99,
+            "keep": 2,
+            "deterministic": False,
+        }
+    )
+    return common.finish(
+        config,
+        arg,
+        {
+            "model.coarse": 8,
+            "model.fine": 16,
+            "model.warp": 4,
+            "model.hidden": 16,
+            "stage.frames": 8,
+            "stage.rays": 16,
+            "stage.samples": 8,
+        },
+    )
+
+
+def sweep_lr():
+    for rate in (1e-3, 2e-3, 4e-3):
+        yield {"optimizer.learning_rate": rate}
+
+
+def sweep_width():
+    for hidden in (16, 32, 64):
+        yield {"model.hidden": hidden}

@@ -1,0 +1,86 @@
+"""What can be seen of arguments before anything heavy is imported: the values that
+argparse reads, and files that must be there, or that must be writable."""
+
+import argparse
+import math
+import tempfile
+from pathlib import Path
+
+from emogene_jax.signals import UserError
+
+
+def seconds(text: str) -> float:
+    """A duration, finite and >= 0."""
+    value = float(text)
+    if not (math.isfinite(value) and value >= 0):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a finite number >= 0")
+    return value
+
+
+def seed(text: str) -> int:
+    """A seed that NumPy and JAX both take."""
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number >= 0")
+    return value
+
+
+def size(text: str) -> int:
+    """The side of a square video in pixels; even, as H.264 wants it."""
+    value = int(text)
+    if not 32 <= value <= 2048 or value % 2:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' px; expected an even number from 32 to 2048"
+        )
+    return value
+
+
+def crop(text: str) -> str | tuple[int, int, int]:
+    """`auto`, `none`, or the square (x, y, side) in pixels."""
+    if text in ("auto", "none"):
+        return text
+    try:
+        x, y, side = (int(part) for part in text.split(","))
+    except ValueError:
+        x = y = side = -1
+    if min(x, y) < 0 or side < 32:
+        raise argparse.ArgumentTypeError(
+            f"'{text}'; expected auto, none, or x,y,side in pixels with a side >= 32"
+        )
+    return x, y, side
+
+
+# Types that argparse names in its messages ("invalid number value: ...").
+seconds.__name__ = seed.__name__ = size.__name__ = "number"
+
+
+def must_exist(*paths: str | None, what: str) -> None:
+    """Raises UserError for the first of `paths` (None = not given) that is absent."""
+    for path in paths:
+        if path is not None and not Path(path).exists():
+            raise UserError(f"{path}: no such file, expected {what}")
+
+
+def must_be_avatar(path: str) -> None:
+    """Raises UserError if `path` is no folder that holds an avatar."""
+    if not (Path(path) / "avatar.json").is_file():
+        raise UserError(
+            f"{path}: no avatar.json in it, expected a folder made by `emogene create`"
+        )
+
+
+def must_be_writable(path: str, folder: bool) -> None:
+    """Finds out now, not after an hour, that `path` can't be written."""
+    out = Path(path)
+    if folder and out.exists() and not out.is_dir():
+        raise UserError(f"{path}: is a file, expected a folder to write into")
+    if not folder and out.is_dir():
+        raise UserError(f"{path}: is a folder, expected a file name to write to")
+    place = out.absolute() if folder else out.absolute().parent
+    while not place.exists():
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise UserError(f"{path}: can't be written ({error.strerror})") from None

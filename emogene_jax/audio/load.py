@@ -1,0 +1,92 @@
+"""Any sound on disk -> mono float32 at 16 kHz in [-1, 1]."""
+
+from pathlib import Path
+
+import numpy as np
+
+from emogene_jax.signals import SAMPLE_RATE, UserError
+
+# Seconds that an mp4 may promise and not hold before it counts as truncated.
+TRUNCATION_TOLERANCE = 0.5
+
+
+def load_audio(path: str | Path) -> np.ndarray:
+    """The sound [samples] of an audio or video file; channels are averaged.
+
+    Sample 0 is at the time of the first picture, where there is one: a sound track that
+    starts later is padded, one that starts earlier is cut.
+
+    Raises:
+      UserError: no such file, empty, not media, truncated, without sound, of 0 s, or
+        with values that are not finite.
+    """
+    import av  # slow to import, and only this function needs it
+
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file, expected an audio or video file")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path}: 0 bytes, expected an audio or video file")
+    try:
+        with av.open(str(path)) as container:
+            waveform = _decode(container, path)
+    except (av.error.FFmpegError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path}: cannot be decoded ({error.__class__.__name__}), expected an audio "
+            "or video file that is whole"
+        ) from None
+    if waveform.size == 0:
+        raise UserError(f"{path}: 0 s of sound, expected some")
+    if not np.isfinite(waveform).all():
+        raise UserError(f"{path}: the sound holds values that are not finite")
+    return np.clip(waveform, -1, 1)
+
+
+def _decode(container, path: Path) -> np.ndarray:
+    """The first sound track of an open container."""
+    import av
+
+    # A text file passes for a picture of characters (ffmpeg's tty decoder).
+    if container.format.name == "tty":
+        raise UserError(f"{path}: not media, expected an audio or video file")
+    if not container.streams.audio:
+        raise UserError(f"{path}: no sound track, expected one")
+    stream = container.streams.audio[0]
+    # Channels are kept: the resampler's own downmix is louder than the mean.
+    resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
+    pieces, start = [], None
+    for frame in container.decode(stream):
+        if start is None and frame.time is not None:
+            start = frame.time
+        pieces += [piece.to_ndarray().mean(0) for piece in resampler.resample(frame)]
+    if start is not None:
+        pieces += [piece.to_ndarray().mean(0) for piece in resampler.resample(None)]
+    waveform = (
+        np.concatenate(pieces).astype(np.float32) if pieces else np.zeros(0, "f4")
+    )
+    _check_whole(container, stream, waveform.size / SAMPLE_RATE, path)
+    return _align(container, waveform, start or 0.0)
+
+
+def _check_whole(container, stream, seconds: float, path: Path) -> None:
+    """Raises where an mp4, which knows its length, holds less than it promises."""
+    if "mp4" not in container.format.name or not stream.duration:
+        return
+    promised = float(stream.duration * stream.time_base)
+    if seconds < promised - TRUNCATION_TOLERANCE:
+        raise UserError(
+            f"{path}: truncated, {seconds:.1f} s of sound where {promised:.1f} s are "
+            "promised"
+        )
+
+
+def _align(container, waveform: np.ndarray, start: float) -> np.ndarray:
+    """Waveform that starts with the first picture; start is its own time in s."""
+    video = container.streams.video
+    if not video or video[0].start_time is None or waveform.size == 0:
+        return waveform
+    late = start - float(video[0].start_time * video[0].time_base)
+    samples = round(late * SAMPLE_RATE)
+    if samples >= 0:
+        return np.pad(waveform, (samples, 0))
+    return waveform[-samples:]

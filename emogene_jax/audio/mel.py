@@ -1,0 +1,83 @@
+"""Log-mel content features: waveform -> [S, 80], 50 per second.
+
+Step s looks at 40 ms around the middle of its 20 ms, so that nothing reaches further
+than the neighbouring step. Values are decibels relative to the recording itself, so
+that neither loudness nor the channel (microphone, room) matters much:
+
+  - the level is the 95th percentile of the steps' energy;
+  - from each band its mean over the active steps (within 40 dB of the level) is taken
+    away, mixed with 2 s of an average speech spectrum at that level: a short recording
+    must not lose its own vowel;
+  - the rest is divided by 20 dB and clipped to [-3, 3]. Silence is -3.
+"""
+
+import functools
+
+import numpy as np
+
+from emogene_jax.signals import AUDIO_FPS, SAMPLE_RATE
+
+BANDS = 80
+HOP = SAMPLE_RATE // AUDIO_FPS  # samples
+WINDOW = 2 * HOP
+FFT = 1024
+BLOCK = 3000  # steps at once: constant memory for any length
+SILENCE_DB = -80.0  # re full scale; a recording whose level is below is silent
+ACTIVE_DB = 40.0
+UNIT_DB = 20.0
+LIMIT = 3.0
+PRIOR_STEPS = 100
+# Average speech (eight recordings of as many people), in dB per band.
+AVERAGE_HZ = (150, 400, 650, 1000, 2500, 5000, 8000)
+AVERAGE_DB = (-29, -33, -40, -47, -50, -54, -55)
+
+
+def log_mel(waveform: np.ndarray) -> np.ndarray:
+    """Features [S, 80] float32 in [-3, 3] of waveform [samples] at 16 kHz.
+
+    S = ceil(samples / 320), at least 1.
+    """
+    bands = band_energies(waveform)
+    energy = 10 * np.log10(bands.sum(1) + 1e-12)
+    level = np.percentile(energy, 95)
+    if level < SILENCE_DB:
+        return np.full(bands.shape, -LIMIT, np.float32)
+    decibels = 10 * np.log10(bands + 10 ** (level / 10 - 12))
+    active = decibels[energy > level - ACTIVE_DB]
+    prior = level + average_spectrum()
+    mean = (active.sum(0) + PRIOR_STEPS * prior) / (len(active) + PRIOR_STEPS)
+    return np.clip((decibels - mean) / UNIT_DB, -LIMIT, LIMIT).astype(np.float32)
+
+
+def band_energies(waveform: np.ndarray) -> np.ndarray:
+    """Mean power [S, 80] of each mel band; a full-scale sine has -3 dB in all."""
+    steps = max(1, -(-len(waveform) // HOP))
+    side = (WINDOW - HOP) // 2
+    padded = np.zeros(steps * HOP + 2 * side, np.float32)
+    padded[side : side + len(waveform)] = waveform
+    window = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
+    # By Parseval's theorem, so that the bands add up to the mean square.
+    scale = 2 / (FFT * np.sum(window**2))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
+    out = np.empty((steps, BANDS), np.float32)
+    for start in range(0, steps, BLOCK):
+        block = frames[start : start + BLOCK] * window
+        spectrum = np.fft.rfft(block, FFT)
+        power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
+        out[start : start + BLOCK] = power @ mel_filters().T * scale
+    return out
+
+
+@functools.cache
+def mel_filters() -> np.ndarray:
+    """[80, 513]: triangles of height 1 that are evenly spaced on Slaney's mel scale."""
+    import librosa.filters  # slow to import
+
+    return librosa.filters.mel(sr=SAMPLE_RATE, n_fft=FFT, n_mels=BANDS, norm=None)
+
+
+def average_spectrum() -> np.ndarray:
+    """Bands [80] of average speech in dB against the level of its loud steps."""
+    bins = np.arange(FFT // 2 + 1) * SAMPLE_RATE / FFT
+    centre = mel_filters() @ bins / mel_filters().sum(1)
+    return np.interp(np.log(centre), np.log(AVERAGE_HZ), AVERAGE_DB)

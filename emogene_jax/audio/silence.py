@@ -1,0 +1,74 @@
+"""Which video frames hold speech: silence is found per stretch, not per file.
+
+Energy every 20 ms in dB, smoothed over 100 ms, against two levels of the recording
+itself: its noise floor and its speech. A stretch counts as speech where it stays above
+a low threshold and somewhere passes a high one (hysteresis).
+"""
+
+import numpy as np
+
+from emogene_jax.signals import AUDIO_FPS, SAMPLE_RATE
+
+HOP = SAMPLE_RATE // AUDIO_FPS  # samples
+SILENCE_DB = -60.0  # re full scale; a recording whose level is below is silent
+FLOOR_DB = -75.0  # below is digital silence, which says nothing about the noise
+SPEECH_RANGE_DB = 35.0  # speech reaches this far below its level
+ABOVE_FLOOR_DB = 6.0
+HYSTERESIS_DB = 5.0
+SHORTEST_SILENCE = 15  # steps, 0.3 s
+SHORTEST_SPEECH = 7  # steps: the smoothing makes six of a click
+PADDING = 3  # steps on both sides of speech
+
+
+def speech_frames(waveform: np.ndarray) -> np.ndarray:
+    """Speech [T] bool, T = ceil(samples / 640), at least 1, of waveform at 16 kHz."""
+    frames = max(1, -(-len(waveform) // (2 * HOP)))
+    padded = np.zeros(frames * 2 * HOP, np.float32)
+    padded[: len(waveform)] = waveform
+    steps = padded.reshape(-1, HOP)
+    # Of each step without its own mean, so that a constant offset is silence.
+    power = np.pad(steps.var(axis=1), 2, mode="edge")
+    energy = 10 * np.log10(np.convolve(power, np.ones(5) / 5, mode="valid") + 1e-12)
+    level = np.percentile(energy, 97)
+    if level < SILENCE_DB:
+        return np.zeros(frames, bool)
+    low = _threshold(energy, level)
+    speech = _hysteresis(energy, low, low + HYSTERESIS_DB)
+    speech = _without_short(speech, True, SHORTEST_SPEECH)
+    wider = np.convolve(speech, np.ones(2 * PADDING + 1))
+    speech = wider[PADDING : PADDING + len(energy)] > 0
+    speech = _without_short(speech, False, SHORTEST_SILENCE)
+    return speech.reshape(-1, 2).any(axis=1)
+
+
+def _threshold(energy: np.ndarray, level: float) -> float:
+    """The low threshold in dB."""
+    floor = np.percentile(energy[energy > FLOOR_DB], 10)
+    # In a recording without pauses the "floor" is weak speech: stay well below level.
+    above = min(ABOVE_FLOOR_DB, 0.4 * (level - floor))
+    return max(level - SPEECH_RANGE_DB, floor + above)
+
+
+def _hysteresis(energy: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Stretches [S] above low that somewhere pass high."""
+    out = np.zeros(len(energy), bool)
+    for start, end in _stretches(energy > low):
+        out[start:end] = energy[start:end].max() > high
+    return out
+
+
+def _stretches(flags: np.ndarray) -> list[tuple[int, int]]:
+    """(start, end) of each run of True in flags [S]; ends exclusive."""
+    edges = np.flatnonzero(np.diff(np.pad(flags.astype(np.int8), 1)))
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def _without_short(flags: np.ndarray, kind: bool, shortest: int) -> np.ndarray:
+    """flags [S] in which runs of `kind` shorter than `shortest` are turned over; those
+    of silence only between speech."""
+    out = flags.copy()
+    for start, end in _stretches(flags == kind):
+        at_edge = start == 0 or end == len(flags)
+        if end - start < shortest and (kind or not at_edge):
+            out[start:end] = not kind
+    return out

@@ -1,0 +1,223 @@
+"""The two stages of this folder, as signals.Stage: the lip-sync expert, then the VAE.
+
+A batch is a dict: content [B, 2T, F], f0 [B, 2T] Hz, blink [B, T] int32, motion
+[B, T, 204] eye distances, mask [B, T], speaker [B] int32. aux is the batch-norm
+statistics. Resident data of one person: content [S, F], f0 [S], motion [T, 204],
+blink [T], start_ok [n] int32, the frames from which a window may start.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from emogene_jax.audio_to_motion.initial import initial_variables
+from emogene_jax.audio_to_motion.lip_sync import WINDOW, LipSync, mouth_of, windows
+from emogene_jax.audio_to_motion.loss import (
+    continuity,
+    masked_mean,
+    mouth_weights,
+    squared_error,
+    sync_loss,
+)
+from emogene_jax.audio_to_motion.vae import AudioToMotion, latent_steps
+from emogene_jax.signals import Stage
+
+SMALLEST_OFFSET = 3  # frames by which audio and mouth of a negative differ at least
+NEAR_OFFSET = 10  # frames up to which a negative counts as near
+
+
+def window_sampler(batch_size: int, frames: int) -> Callable:
+    """sample(resident, key, step) -> batch of windows of `frames` frames, jit-able."""
+
+    def sample(resident, key, step):
+        allowed = resident["start_ok"]
+        key = jax.random.fold_in(key, step)
+        starts = allowed[jax.random.randint(key, (batch_size,), 0, allowed.shape[0])]
+        video = starts[:, None] + jnp.arange(frames)
+        audio = 2 * starts[:, None] + jnp.arange(2 * frames)
+        return {
+            "content": resident["content"][audio],
+            "f0": resident["f0"][audio],
+            "blink": resident["blink"][video],
+            "motion": resident["motion"][video],
+            "mask": jnp.ones((batch_size, frames), jnp.float32),
+            "speaker": jnp.zeros(batch_size, jnp.int32),
+        }
+
+    return sample
+
+
+def _masked(batch) -> dict:
+    """The batch with 0 wherever the mask is 0, so that padding has no influence."""
+    mask = batch["mask"]
+    audio_mask = jnp.repeat(mask, 2, axis=1)
+    return dict(
+        batch,
+        content=batch["content"] * audio_mask[..., None],
+        f0=batch["f0"] * audio_mask,
+        blink=batch["blink"] * mask.astype(jnp.int32),
+        motion=batch["motion"] * mask[..., None],
+    )
+
+
+def _draw_starts(key, mask: jax.Array, count: int) -> jax.Array:
+    """First frames [B, count] of windows that lie inside each clip's valid part."""
+    room = jnp.maximum(jnp.sum(mask, axis=1).astype(jnp.int32) - WINDOW + 1, 1)
+    uniform = jax.random.uniform(key, (mask.shape[0], count))
+    return (uniform * room[:, None]).astype(jnp.int32)
+
+
+def audio_to_motion_stage(
+    model: AudioToMotion,
+    expert: LipSync | None = None,
+    *,
+    batch_size: int = 8,
+    frames: int = 100,
+    motion_weight: float = 1.0,
+    mouth_weight: float = 1.0,
+    continuity_weight: float = 3.0,
+    kl_weight: float = 0.4,
+    kl_warmup_steps: int = 1,
+    sync_weight: float = 0.01,
+    sync_windows: int = 4,
+) -> Stage:
+    """The stage that trains the VAE (Paper: Sec. 3.1; weights as in GeneFace's release).
+
+    Args:
+      model: what is trained.
+      expert: the lip-sync expert's module; its {"params", "aux"} come as `frozen`, and
+        without them the sync loss is left out.
+      batch_size, frames: of the windows that `sample` draws.
+      mouth_weight: what a mouth landmark counts against another.
+      kl_warmup_steps: steps over which the weight of the KL rises from 0.
+      sync_windows: windows of 5 frames per clip that the expert judges.
+    """
+    weights = mouth_weights(mouth_weight)
+
+    def init(key, batch):
+        noise = jnp.zeros(_noise_shape(model, batch))
+        names = ("content", "f0", "motion", "mask")
+        return initial_variables(model, key, *(batch[name] for name in names), noise)
+
+    def sync(frozen, batch, motion, key):
+        starts = _draw_starts(key, batch["mask"], sync_windows)
+        content = windows(batch["content"], 2 * starts, 2 * WINDOW)
+        mouth = windows(mouth_of(motion), starts, WINDOW)
+        audio, face = expert.apply(
+            {"params": frozen["params"], **frozen["aux"]},
+            content.reshape(-1, *content.shape[2:]),
+            mouth.reshape(-1, *mouth.shape[2:]),
+        )
+        return sync_loss(jnp.sum(audio * face, axis=-1), 1.0).mean()
+
+    def loss(params, aux, frozen, batch, key, step):
+        batch = _masked(batch)
+        noise_key, window_key = jax.random.split(key)
+        out, updated = model.apply(
+            {"params": params, **aux},
+            batch["content"],
+            batch["f0"],
+            batch["motion"],
+            batch["mask"],
+            jax.random.normal(noise_key, _noise_shape(model, batch)),
+            batch["blink"],
+            train=True,
+            mutable=["batch_stats"],
+        )
+        scale = model.motion_scale
+        terms = (out.motion * scale, batch["motion"] * scale, batch["mask"], weights)
+        metrics = {
+            "motion": squared_error(*terms),
+            "continuity": continuity(*terms),
+            "kl": out.kl,
+        }
+        warmth = jnp.minimum(1.0, (step + 1) / kl_warmup_steps)
+        total = (
+            motion_weight * metrics["motion"]
+            + continuity_weight * metrics["continuity"]
+            + kl_weight * warmth * metrics["kl"]
+        )
+        if frozen is not None:
+            metrics["sync"] = sync(frozen, batch, out.motion, window_key)
+            total = total + sync_weight * metrics["sync"]
+        return total, (updated, metrics)
+
+    return Stage(init, loss, window_sampler(batch_size, frames))
+
+
+def _noise_shape(model: AudioToMotion, batch) -> tuple[int, int, int]:
+    """Of the posterior's noise, [B, ceil(T/4), L]."""
+    size, frames = batch["mask"].shape
+    return size, latent_steps(frames), model.latent
+
+
+def lip_sync_stage(
+    model: LipSync,
+    *,
+    batch_size: int = 8,
+    frames: int = 100,
+    windows_per_clip: int = 16,
+) -> Stage:
+    """The stage that trains the lip-sync expert.
+
+    `windows_per_clip` windows are drawn from each clip and every audio is compared with
+    every mouth: with its own (positives); with those of the same clip at least 3 frames
+    off, near ones (up to 10 frames) and far ones; and with other speakers'. Each of
+    these kinds of negatives counts the same.
+    """
+
+    def init(key, batch):
+        content, mouth = batch["content"], mouth_of(batch["motion"])
+        inputs = content[:, : 2 * WINDOW], mouth[:, :WINDOW]
+        return initial_variables(model, key, *inputs)
+
+    def loss(params, aux, frozen, batch, key, step):
+        del frozen, step
+        starts = _draw_starts(key, batch["mask"], windows_per_clip)
+        content = windows(batch["content"], 2 * starts, 2 * WINDOW)
+        mouth = windows(mouth_of(batch["motion"]), starts, WINDOW)
+        (audio, face), updated = model.apply(
+            {"params": params, **aux},
+            content.reshape(-1, *content.shape[2:]),
+            mouth.reshape(-1, *mouth.shape[2:]),
+            train=True,
+            mutable=["batch_stats"],
+        )
+        confidence = audio @ face.T
+        total, metrics = pair_losses(confidence, starts, batch["speaker"])
+        return total, (updated, metrics)
+
+    return Stage(init, loss, window_sampler(batch_size, frames))
+
+
+def pair_losses(confidence: jax.Array, starts: jax.Array, speaker: jax.Array):
+    """(loss, metrics) of confidence [N, N], audio windows against mouth windows.
+
+    Windows are B clips' in turn: starts [B, K], speaker [B], N = B * K.
+    """
+    clips, count = starts.shape
+    clip = jnp.repeat(jnp.arange(clips), count)
+    start = starts.reshape(-1)
+    person = jnp.repeat(speaker, count)
+    same_clip = clip[:, None] == clip
+    distance = jnp.abs(start[:, None] - start)
+    off = same_clip & (distance >= SMALLEST_OFFSET)
+    kinds = (
+        off & (distance <= NEAR_OFFSET),
+        off & (distance > NEAR_OFFSET),
+        person[:, None] != person,
+    )
+    own = jnp.diagonal(confidence)
+    positive = sync_loss(own, 1.0).mean()
+    each = sync_loss(confidence, 0.0)
+    # A kind that a batch has none of (one person, short clips) does not count.
+    present = jnp.array([kind.any() for kind in kinds], jnp.float32)
+    negatives = jnp.array([masked_mean(each, kind) for kind in kinds])
+    negative = masked_mean(negatives, present)
+    metrics = {
+        "accuracy": masked_mean(confidence < own[:, None], off),
+        "confidence": own.mean(),
+        "confidence_off": masked_mean(confidence, off),
+    }
+    return (positive + negative) / 2, metrics

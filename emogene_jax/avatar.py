@@ -1,0 +1,157 @@
+"""An avatar on disk: one folder of JSON, safetensors and pictures, loaded without pickle.
+
+    avatar.json                 format version, units, features, sizes, what it was made of
+    fields.safetensors          rig, head, torso: what renders the person
+    audio_to_motion.safetensors
+    deformation.safetensors
+    person.safetensors          rest landmarks, head poses of the portrait
+
+What was decided when it was made stands in avatar.json and is never decided again.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from emogene_jax.emotion_to_video.fit import Fields
+from emogene_jax.emotion_to_video.head import HeadSize
+from emogene_jax.emotion_to_video.rig import Rig
+from emogene_jax.emotion_to_video.torso import PoseCode, TorsoSize
+from emogene_jax.signals import Camera, Pose, UserError
+
+FORMAT = 1
+
+
+class Avatar(NamedTuple):
+    """One person, ready to talk."""
+
+    fields: Fields
+    audio_to_motion: Any  # {"params", "aux"}
+    deformation: Any  # parameters
+    rest: np.ndarray  # [68, 3] cm
+    pose: Pose  # the portrait's, in order
+    info: dict  # "audio_to_motion": its sizes; "content"; "request"; ...
+
+
+def save_avatar(avatar: Avatar, folder: Path) -> None:
+    """Write an avatar; avatar.json comes last, so that half an avatar is none."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    fields = avatar.fields
+    _save(
+        folder / "fields.safetensors",
+        {
+            "rig": fields.rig._asdict(),
+            "head": fields.head,
+            "density": fields.density,
+            "torso": fields.torso,
+            "code": fields.code._asdict(),
+            "background": fields.background,
+        },
+    )
+    _save(folder / "audio_to_motion.safetensors", avatar.audio_to_motion)
+    _save(folder / "deformation.safetensors", avatar.deformation)
+    person = {"rest": avatar.rest, "pose": avatar.pose._asdict()}
+    _save(folder / "person.safetensors", person)
+    header = {
+        "format": FORMAT,
+        "units": {"landmarks": "cm", "motion": "outer eye corner distance"},
+        "camera": fields.camera._asdict(),
+        "head_size": fields.head_size._asdict(),
+        "torso_size": fields.torso_size._asdict(),
+        "samples": fields.samples,
+        "info": avatar.info,
+    }
+    write_json(folder / "avatar.json", header)
+
+
+def load_avatar(folder: Path) -> Avatar:
+    """The avatar in `folder`.
+
+    Raises:
+        UserError: it holds none, or a damaged one, or one of another version.
+    """
+    folder = Path(folder)
+    try:
+        header = json.loads((folder / "avatar.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{folder}: found no avatar.json, expected an avatar") from None
+    except ValueError as error:
+        raise UserError(f"{folder}/avatar.json: damaged ({error})") from None
+    if header.get("format") != FORMAT:
+        found = header.get("format")
+        raise UserError(f"{folder}: found avatar format {found}, expected {FORMAT}")
+    parts = {
+        name: _load(folder / f"{name}.safetensors")
+        for name in ("fields", "audio_to_motion", "deformation", "person")
+    }
+    try:
+        return _assemble(header, parts)
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{folder}: damaged avatar ({error} missing)") from None
+
+
+def _assemble(header, parts) -> Avatar:
+    fields, person = parts["fields"], parts["person"]
+    return Avatar(
+        Fields(
+            Rig(**fields["rig"]),
+            fields["head"],
+            fields["density"],
+            fields["torso"],
+            PoseCode(**fields["code"]),
+            Camera(**header["camera"]),
+            fields["background"],
+            HeadSize(**header["head_size"]),
+            TorsoSize(**header["torso_size"]),
+            header["samples"],
+        ),
+        parts["audio_to_motion"],
+        parts["deformation"],
+        person["rest"],
+        Pose(**person["pose"]),
+        header["info"],
+    )
+
+
+def write_json(path: Path, value: dict) -> None:
+    """A JSON file, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.part")
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    temporary.write_text(text + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _save(path: Path, tree) -> None:
+    """A tree of dicts of arrays, flattened to names with slashes."""
+    flat = jax.tree_util.tree_flatten_with_path(tree)[0]
+    arrays = {
+        "/".join(str(key.key) for key in keys): np.ascontiguousarray(leaf)
+        for keys, leaf in flat
+    }
+    temporary = path.with_name(f".{path.name}.part")
+    save_file(arrays, temporary)
+    os.replace(temporary, path)
+
+
+def _load(path: Path) -> dict:
+    try:
+        flat = load_file(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found, expected beside avatar.json") from None
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: damaged ({error})") from None
+    tree: dict = {}
+    for name, array in flat.items():
+        *parents, last = name.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = array
+    return tree

@@ -1,0 +1,318 @@
+"""The `emogene` command: one parser, and handlers that import what they need when they
+need it.
+
+Bad input ends in one line `error: ...` on stderr and exit code 2. All that can be seen
+from the arguments alone is checked before anything heavy is imported.
+"""
+
+import argparse
+import errno
+import os
+import sys
+from pathlib import Path
+
+from emogene_jax import __version__, arguments
+from emogene_jax.arguments import must_be_avatar, must_be_writable, must_exist
+from emogene_jax.emotions import parse_emotion
+from emogene_jax.signals import UserError
+
+STAGES = ("lip_sync", "audio_to_motion", "motion_to_emotion", "head", "torso")
+IMPORTABLE = STAGES[:3]
+_USER_ERRORS = (
+    FileNotFoundError,
+    FileExistsError,
+    PermissionError,
+    IsADirectoryError,
+    NotADirectoryError,
+)
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UserError(f"{message} (see `{self.prog} --help`)")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; the exit code: 0, or 2 for bad input."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TF is imported
+    try:
+        args, overrides = _parser().parse_known_args(argv)
+        if overrides and args.handler is not _train:
+            raise UserError(f"unrecognized arguments: {' '.join(overrides)}")
+        args.overrides = overrides
+        args.handler(args)
+        return 0
+    except UserError as error:
+        return _fail(str(error))
+    except _USER_ERRORS as error:
+        return _fail(_os_message(error))
+    except OSError as error:
+        if error.errno not in _FULL_DISK:
+            raise
+        return _fail(_os_message(error))
+    except KeyboardInterrupt:
+        return _fail("interrupted")
+
+
+def _fail(message: str) -> int:
+    print("error:", " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+def _os_message(error: OSError) -> str:
+    parts = (error.filename, error.strerror or error)
+    return ": ".join(str(part) for part in parts if part)
+
+
+# Handlers.
+
+
+def _demo(args):
+    must_be_writable(args.out, folder=True)
+    from emogene_jax.demo import run_demo
+
+    run_demo(args.out, args.preset, seed=0)
+
+
+def _prepare(args):
+    must_exist(*args.videos, what="a video or a folder of videos")
+    must_exist(args.face_model, what="a face model bundle (face_landmarker.task)")
+    must_be_writable(args.out, folder=True)
+    from emogene_jax.create import prepare
+
+    prepare(args.videos, args.out, args.size, args.crop, args.face_model)
+
+
+def _create(args):
+    must_exist(*args.sources, what="a video or a prepared portrait")
+    must_exist(args.face_model, what="a face model bundle (face_landmarker.task)")
+    must_exist(args.audio_to_motion, args.deformation, what="a work directory")
+    must_be_writable(args.out, folder=True)
+    from emogene_jax.create import create
+
+    create(
+        args.sources,
+        args.out,
+        size=args.size,
+        holdout_seconds=args.holdout_seconds,
+        preset=args.preset,
+        crop=args.crop,
+        audio_to_motion=args.audio_to_motion,
+        deformation=args.deformation,
+        face_model=args.face_model,
+    )
+
+
+def _talk(args):
+    track = _check_talk(args)
+    from emogene_jax.talk import drive, idle, talk
+
+    common = {"background": args.background, "landmarks_out": args.landmarks_out}
+    if args.idle is not None:
+        idle(args.avatar, args.idle, args.out, args.seed, **common)
+    elif args.drive is not None:
+        face_model = args.face_model
+        drive(args.avatar, args.drive, args.out, face_model=face_model, **common)
+    else:
+        talk(args.avatar, args.audio, track, args.out, args.seed, **common)
+
+
+def _check_talk(args) -> list[tuple[float, str, float]]:
+    """The emotion track of `talk`, once all its arguments are found to be good."""
+    if args.emotion is not None and args.audio is None:
+        raise UserError("--emotion goes with --audio, not with --idle or --drive")
+    several = len(args.audio or ()) > 1
+    if args.landmarks_out is not None and several:
+        raise UserError("--landmarks-out goes with one speech file, not with several")
+    if args.idle == 0:
+        raise UserError("--idle 0: expected more than 0 seconds")
+    track = parse_emotion(args.emotion or "neutral")
+    must_be_avatar(args.avatar)
+    must_exist(*args.audio or (), what="a sound file")
+    must_exist(args.drive, what="a video or saved landmarks (.npz)")
+    must_exist(args.background, what="a picture")
+    must_exist(args.face_model, what="a face model bundle (face_landmarker.task)")
+    if not several and Path(args.out).suffix.lower() != ".mp4":
+        raise UserError(f"{args.out}: expected a file name that ends in .mp4")
+    must_be_writable(args.out, folder=several)
+    if args.landmarks_out is not None:
+        must_be_writable(args.landmarks_out, folder=False)
+    return track
+
+
+def _train(args):
+    must_be_writable(args.workdir, folder=True)
+    config = read_config(args.config, args.overrides)
+    from emogene_jax.training import train_from_config
+
+    train_from_config(config, args.workdir)
+
+
+def _evaluate(args):
+    must_exist(args.reference, *args.generated, what="a video")
+    must_exist(args.face_model, what="a face model bundle (face_landmarker.task)")
+    if args.out is not None:
+        must_be_writable(args.out, folder=False)
+    from emogene_jax.evaluate.compare import evaluate
+
+    evaluate(args.reference, args.generated, args.out, args.face_model)
+
+
+def _import(args):
+    raise UserError("import: official PyTorch weights can't be read yet")
+
+
+def _app(args):
+    raise UserError("app: the web page is not built yet; `emogene talk` does the same")
+
+
+def _doctor(args):
+    from emogene_jax.doctor import examine
+
+    print(examine())
+
+
+def read_config(spec: str, overrides: list[str]):
+    """A locked ConfigDict.
+
+    Args:
+      spec: a stage's name or the path of a config file, then `:arg` for its get_config.
+      overrides: `--config.key=value`, read by ml_collections' own parser.
+    """
+    from absl import flags
+    from ml_collections import config_flags
+
+    name, _, arg = spec.partition(":")
+    if name in STAGES:
+        path = _configs_folder() / f"{name}.py"
+    else:
+        path = Path(name)
+    if not path.is_file():
+        raise UserError(
+            f"{name}: no such config; expected {', '.join(STAGES)} or a file"
+        )
+    for override in overrides:
+        if override.startswith("-") and not override.startswith("--config."):
+            raise UserError(f"unrecognized argument: {override}")
+    argv = ["emogene train", f"--config={path}:{arg}", *overrides]
+    values = flags.FlagValues()
+    holder = config_flags.DEFINE_config_file(
+        "config", flag_values=values, sys_argv=argv
+    )
+    try:
+        rest = values(argv)[1:]
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"config {spec}: {error.args[0]}") from error
+    if rest:
+        raise UserError(f"unrecognized argument: {rest[0]}")
+    return holder.value
+
+
+def _configs_folder() -> Path:
+    from emogene_jax import configs
+
+    return Path(configs.__file__).parent
+
+
+# The parser.
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="emogene",
+        description="Speech and an emotion in, a video of one person saying it out.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"emogene {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name, handler, about):
+        sub = commands.add_parser(
+            name, help=about, description=about, allow_abbrev=False
+        )
+        sub.set_defaults(handler=handler)
+        return sub
+
+    _add_avatar_commands(command)
+    _add_talk(command("talk", _talk, "speech, or nothing, or a video -> a video"))
+    _add_research_commands(command)
+    return parser
+
+
+def _add_avatar_commands(command):
+    demo = command("demo", _demo, "the whole system on a synthetic world, no downloads")
+    demo.add_argument("--out", default="demo", metavar="FOLDER")
+    demo.add_argument("--preset", choices=("tiny", "full"), default="full")
+
+    prepare = command("prepare", _prepare, "video of a person -> a prepared portrait")
+    prepare.add_argument("videos", nargs="+", metavar="VIDEO")
+    prepare.add_argument("--out", required=True, metavar="DATA")
+    prepare.add_argument("--size", type=arguments.size, default=512, metavar="N")
+    _add_portrait_options(prepare)
+
+    create = command("create", _create, "video of a person -> an avatar")
+    create.add_argument("sources", nargs="+", metavar="VIDEO|DATA")
+    create.add_argument("--out", required=True, metavar="AVATAR")
+    create.add_argument("--size", type=arguments.size, metavar="N")
+    create.add_argument("--holdout-seconds", type=arguments.seconds, metavar="S")
+    create.add_argument("--preset", choices=("auto", "cpu", "gpu"), default="auto")
+    create.add_argument("--audio-to-motion", metavar="DIR")
+    create.add_argument("--deformation", metavar="DIR")
+    _add_portrait_options(create)
+
+
+def _add_portrait_options(parser):
+    parser.add_argument(
+        "--crop", type=arguments.crop, default="auto", metavar="auto|none|x,y,side"
+    )
+    parser.add_argument("--face-model", metavar="FILE")
+
+
+def _add_talk(talk):
+    talk.add_argument("avatar", metavar="AVATAR")
+    source = talk.add_mutually_exclusive_group(required=True)
+    source.add_argument("--audio", nargs="+", metavar="SPEECH")
+    source.add_argument("--idle", type=arguments.seconds, metavar="SECONDS")
+    source.add_argument("--drive", metavar="VIDEO|LANDMARKS.npz")
+    talk.add_argument(
+        "--emotion",
+        metavar="EMOTION",
+        help="happy, happy:0.7 or a track 0s=neutral,3s=happy:0.8; default neutral",
+    )
+    talk.add_argument("--out", required=True, metavar="OUT.mp4")
+    talk.add_argument("--seed", type=arguments.seed, default=0, metavar="N")
+    talk.add_argument("--background", metavar="IMAGE")
+    talk.add_argument("--landmarks-out", metavar="FILE.npz")
+    talk.add_argument("--face-model", metavar="FILE")
+
+
+def _add_research_commands(command):
+    train = command("train", _train, "one stage, on one or many devices")
+    train.add_argument(
+        "--config",
+        required=True,
+        metavar="STAGE[:arg]",
+        help=f"{', '.join(STAGES)} or a config file; --config.key=value overrides",
+    )
+    train.add_argument("--workdir", required=True, metavar="DIR")
+
+    evaluate = command("evaluate", _evaluate, "PSNR, SSIM, LMD of videos")
+    evaluate.add_argument("--reference", required=True, metavar="REF.mp4")
+    evaluate.add_argument("--generated", required=True, nargs="+", metavar="GEN.mp4")
+    evaluate.add_argument("--out", metavar="FILE.json")
+    evaluate.add_argument("--face-model", metavar="FILE")
+
+    weights = command("import", _import, "official PyTorch weights -> a work directory")
+    weights.add_argument("checkpoint", metavar="CHECKPOINT")
+    weights.add_argument("--stage", required=True, choices=IMPORTABLE)
+    weights.add_argument("--out", required=True, metavar="DIR")
+
+    app = command("app", _app, "the web page")
+    app.add_argument("avatar", metavar="AVATAR")
+
+    command("doctor", _doctor, "devices, versions, and what is missing")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

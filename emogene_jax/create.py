@@ -1,0 +1,257 @@
+"""`emogene create`: video of a person -> an avatar, and how good it is.
+
+Everything unfinished stays in AVATAR/.work; a run that was killed goes on from there.
+What is held out is cut off before anything is learned.
+"""
+
+import hashlib
+import json
+import shutil
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from emogene_jax import parallel
+from emogene_jax.avatar import save_avatar, write_json
+from emogene_jax.cache import cache_folder
+from emogene_jax.data.pack import load_portrait, save_portrait
+from emogene_jax.data.schema import Portrait
+from emogene_jax.emotion_to_video.fit import Plan
+from emogene_jax.emotion_to_video.head import HeadSize
+from emogene_jax.emotion_to_video.torso import TorsoSize
+from emogene_jax.pipeline import Lesson, learn, learn_prior, random_expressions
+from emogene_jax.signals import FPS, Pose, UserError
+from emogene_jax.train import checkpoint
+
+LONGEST_HOLDOUT = 20.0  # seconds, where nothing else is asked for
+SHORTEST_TRAINING = 2.0  # seconds
+VARIED_FRAMES = 160
+PRIOR_VERSION = 1  # of what the built-in deformation model learns from
+
+
+def prepare(videos, out, size=512, crop="auto", face_model=None):
+    """Videos of one person -> a prepared portrait in folder `out`."""
+    from emogene_jax.data.records import write_portrait_records
+    from emogene_jax.face.portrait import prepare_portrait
+
+    portrait = prepare_portrait(videos, size, crop, face_model)
+    save_portrait(portrait, Path(out))
+    write_portrait_records(Path(out))
+
+
+def create(
+    sources,
+    out,
+    size=None,
+    holdout_seconds=None,
+    preset="auto",
+    crop="auto",
+    audio_to_motion=None,
+    deformation=None,
+    face_model=None,
+):
+    """See design and README: `emogene create`."""
+    began = time.perf_counter()
+    out = Path(out)
+    if preset == "auto":
+        preset = "cpu" if jax.default_backend() == "cpu" else "gpu"
+    request = {
+        "sources": [_identity(source) for source in sources],
+        "size": size,
+        "holdout_seconds": holdout_seconds,
+        "preset": preset,
+        "crop": crop if isinstance(crop, str) else list(crop),
+        "audio_to_motion": audio_to_motion and str(audio_to_motion),
+        "deformation": deformation and str(deformation),
+    }
+    work = out / ".work"
+    if _already(out, work, request):
+        print(f"{out}: finished before; nothing to do")
+        return
+    parallel.enable_compilation_cache()
+    portrait = _portrait(sources, work, size, crop, face_model)
+    held = held_out(len(portrait.frames), holdout_seconds)
+    training = cut(portrait, slice(0, len(portrait.frames) - held))
+    prior = load_deformation(deformation)
+    varied = vary(training, prior)
+    avatar, results = learn(
+        training,
+        lesson(portrait.camera.size, preset),
+        work,
+        prior,
+        load_audio_to_motion(audio_to_motion),
+        varied,
+    )
+    avatar.info["request"] = request
+    from emogene_jax.evaluate.avatar import evaluate_avatar
+
+    shown = cut(
+        portrait, slice(len(portrait.frames) - (held or len(portrait.frames)), None)
+    )
+    metrics = evaluate_avatar(avatar, shown, out, face_model, held_out=held > 0)
+    metrics["train_seconds"] = {
+        name: round(result.seconds, 1) for name, result in results.items()
+    }
+    metrics["seconds"] = round(time.perf_counter() - began, 1)
+    metrics["device"] = parallel.describe()
+    write_json(out / "metrics.json", metrics)
+    save_avatar(avatar, out)
+    shutil.rmtree(work)
+    scores = {name: round(value, 2) for name, value in metrics.get("psnr", {}).items()}
+    print(f"{out}: done" + (f", held-out PSNR {scores}" if scores else ""))
+
+
+def lesson(size: int, preset: str) -> Lesson:
+    """How long and how large to learn at a picture size, on a CPU or a GPU."""
+    fine = int(min(512, max(96, 1.25 * size)))
+    head = HeadSize(fine=fine, coarse=max(48, fine // 3))
+    torso = TorsoSize(fine=int(min(512, size)), coarse=max(16, size // 4))
+    if preset == "gpu":
+        plan = Plan(head, torso, 8000, 4000, head_rays=1024, torso_rays=1024)
+        return Lesson(plan, 3000)
+    return Lesson(Plan(head, torso, 2200, 700), 1200)
+
+
+def held_out(frames: int, seconds: float | None) -> int:
+    """How many frames at the end are never learned from."""
+    if seconds is None:
+        seconds = min(frames / FPS / 11, LONGEST_HOLDOUT)
+    held = round(seconds * FPS)
+    if frames - held < SHORTEST_TRAINING * FPS:
+        raise UserError(
+            f"{frames / FPS:.1f} s of usable video, of which {held / FPS:.1f} s held "
+            f"out: expected at least {SHORTEST_TRAINING} s to learn from"
+        )
+    return held
+
+
+def cut(portrait: Portrait, part: slice) -> Portrait:
+    """Some frames of a portrait, with their sound."""
+    total = len(portrait.frames)
+    start, stop, _ = part.indices(total)
+    values = {}
+    for name, value in portrait._asdict().items():
+        if name == "pose":
+            value = Pose(*(array[part] for array in value))
+        elif name in ("content", "f0"):
+            value = value[2 * start : 2 * stop]
+        elif name == "waveform":
+            value = value[start * 640 : stop * 640]
+        elif isinstance(value, np.ndarray) and len(value) == total:
+            if name not in ("rest", "rest_mesh", "background"):
+                value = value[part]
+        values[name] = value
+    return Portrait(**values)
+
+
+def vary(portrait: Portrait, deformation, count: int = VARIED_FRAMES) -> Portrait:
+    """`count` frames of a portrait, warped to expressions that were never filmed."""
+    from emogene_jax.face.augment import augment
+
+    augmented = augment(
+        portrait.frames,
+        (portrait.head_matte, portrait.torso_matte),
+        portrait.mesh,
+        portrait.rest_mesh,
+        portrait.pose,
+        portrait.camera,
+        lambda motion, rng: random_expressions(motion, deformation, rng),
+        np.random.default_rng(0),
+        count,
+    )
+    source = augmented.source
+    return portrait._replace(
+        frames=augmented.frames,
+        head_matte=augmented.head_matte,
+        torso_matte=augmented.torso_matte,
+        mesh=augmented.mesh,
+        landmarks=augmented.landmarks,
+        pose=Pose(*(part[source] for part in portrait.pose)),
+    )
+
+
+def load_deformation(workdir):
+    """Parameters of the deformation model in a work directory; None = the built-in one,
+    learned from the facial-action prior when first asked for, and kept."""
+    if workdir is None:
+        workdir = cache_folder() / f"deformation-{PRIOR_VERSION}"
+        return learn_prior(workdir)
+    return checkpoint.load(workdir).params
+
+
+def load_audio_to_motion(workdir):
+    """(sizes, {"params", "aux"}) of a work directory, or None."""
+    if workdir is None:
+        return None
+    saved = checkpoint.load(workdir)
+    sizes = saved.config.get("config", {}).get("model")
+    if sizes is None or "encoder_layers" not in sizes:
+        raise UserError(f"{workdir}: expected a work directory of audio_to_motion")
+    return dict(sizes), {"params": saved.params, "aux": saved.aux}
+
+
+def _portrait(sources, work, size, crop, face_model) -> Portrait:
+    """The prepared portrait among the sources, or one that is prepared now (once)."""
+    folder = Path(sources[0])
+    if (folder / "portrait.json").is_file():
+        if len(sources) > 1:
+            raise UserError(f"{folder}: one prepared portrait, or videos; found both")
+        portrait = load_portrait(folder)
+        if size not in (None, portrait.camera.size):
+            raise UserError(
+                f"{folder}: prepared at {portrait.camera.size} px, --size asks for "
+                f"{size}: leave it out, or prepare again"
+            )
+        return portrait
+    data = work / "portrait"
+    if not data.exists():
+        from emogene_jax.face.portrait import prepare_portrait
+
+        save_portrait(prepare_portrait(sources, size or 256, crop, face_model), data)
+    return load_portrait(data)
+
+
+def _already(out: Path, work: Path, request: dict) -> bool:
+    """Whether `out` is finished; else it is made ready to be worked in.
+
+    Raises:
+        UserError: it holds something that another request began.
+    """
+    request = json.loads(json.dumps(request))
+    for path in (out / "avatar.json", work / "request.json"):
+        if path.is_file():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            found = found["info"]["request"] if path.name == "avatar.json" else found
+            if found != request:
+                differ = [key for key in request if request[key] != found.get(key)]
+                raise UserError(
+                    f"{out}: holds an avatar of other {', '.join(differ)}; choose "
+                    "another folder, or delete it"
+                )
+            if path.name == "avatar.json":
+                shutil.rmtree(work, ignore_errors=True)
+                return True
+    if out.is_dir() and any(p.name != ".work" for p in out.iterdir()):
+        if not work.is_dir():
+            raise UserError(f"{out}: found other files, expected a new folder")
+    work.mkdir(parents=True, exist_ok=True)
+    write_json(work / "request.json", request)
+    return False
+
+
+def _identity(source) -> list:
+    """Name and content of a source, so that another one is not mistaken for it."""
+    path = Path(source)
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+    else:
+        files = [path]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(str(file.relative_to(path.parent)).encode())
+        digest.update(str(file.stat().st_size).encode())
+        with file.open("rb") as content:
+            digest.update(content.read(1 << 20))
+    return [path.name, digest.hexdigest()[:16]]

@@ -1,0 +1,67 @@
+"""The synthetic world: takes of people who speak, feel, blink and move, by seed.
+
+It is the truth that tests measure against and what the demo learns from. A take of one
+(speaker, sentence) has the same sounds at the same times in every emotion, so neutral
+and emotional takes pair frame by frame.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from emogene_jax.data import synthetic_motion, synthetic_voice
+from emogene_jax.motion_to_emotion.blink import add_blinks, natural_blinks
+from emogene_jax.motion_to_emotion.expressions import check_emotion, express
+from emogene_jax.signals import FPS, SAMPLE_RATE, Pose
+
+
+class Take(NamedTuple):
+    """One person saying one sentence in one emotion. T = ceil(samples / 640)."""
+
+    waveform: np.ndarray  # [samples] float32 in [-1, 1], 16 kHz
+    phonemes: list[synthetic_voice.Phoneme]
+    neutral_motion: np.ndarray  # [T, 68, 3] float32, eye distances; the same blinks
+    motion: np.ndarray  # [T, 68, 3] float32, with emotion and blinks
+    blink: np.ndarray  # [T] float32, 0 = open .. 1 = lids meet
+    pose: Pose  # T poses
+    rest: np.ndarray  # [68, 3] float32 cm
+    emotion: str
+    intensity: float
+    speaker: int
+    sentence: int
+
+
+def make_take(
+    seed: int,
+    speaker: int,
+    sentence: int,
+    emotion: str = "neutral",
+    intensity: float = 1.0,
+    sentence_seconds: float = 3.2,
+) -> Take:
+    """The take of a world (seed), a speaker, a sentence and an emotion; each part is a
+    function of no more than it depends on, so that takes can be compared."""
+    check_emotion(emotion)
+    words = np.random.default_rng([seed, 1, sentence])
+    body, voice_noise = np.random.default_rng([seed, 2, speaker, sentence]).spawn(2)
+    voice = synthetic_voice.random_speaker(1000 * seed + speaker)
+    phonemes = synthetic_voice.random_sentence(words, seconds=sentence_seconds)
+    phonemes = synthetic_voice.paced(phonemes, voice.rate)
+    waveform = synthetic_voice.speak(phonemes, voice, emotion, voice_noise)
+    frames = -(-len(waveform) // (SAMPLE_RATE // FPS))
+    rest = synthetic_motion.identity(1000 * seed + speaker)
+    talking = synthetic_motion.talk(phonemes, frames, rest, body)
+    blink = natural_blinks(frames, body)
+    return Take(
+        waveform=waveform,
+        phonemes=phonemes,
+        neutral_motion=add_blinks(talking, blink, rest),
+        motion=add_blinks(express(talking, emotion, intensity), blink, rest),
+        blink=blink,
+        pose=synthetic_motion.head_motion(frames, body),
+        rest=rest,
+        emotion=emotion,
+        intensity=float(intensity),
+        speaker=speaker,
+        sentence=sentence,
+    )

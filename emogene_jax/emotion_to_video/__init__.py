@@ -1,0 +1,1 @@
+"""Landmarks and head poses -> frames: head field, torso field, volume rendering."""

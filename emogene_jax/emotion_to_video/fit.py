@@ -1,0 +1,184 @@
+"""Learning one person's picture: rig, head field and torso field from a portrait."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from emogene_jax.data.schema import Portrait
+from emogene_jax.emotion_to_video import stage as stages
+from emogene_jax.emotion_to_video.head import HeadSize
+from emogene_jax.emotion_to_video.rig import (
+    Rig,
+    condition,
+    fit_rig,
+    head_box,
+    visual_hull,
+)
+from emogene_jax.emotion_to_video.torso import (
+    PoseCode,
+    TorsoSize,
+    fit_pose_code,
+    pose_code,
+)
+from emogene_jax.signals import Camera, Pose, landmarks_to_motion
+from emogene_jax.train.loop import TrainResult, train
+from emogene_jax.train.state import Optimizer
+
+HULL_FRAMES = 60  # frames that vote on the visual hull
+
+
+class Fields(NamedTuple):
+    """Everything that renders one person."""
+
+    rig: Rig
+    head: Any  # parameters
+    density: Any  # [D, H, W] the head's occupancy grid
+    torso: Any  # parameters
+    code: PoseCode
+    camera: Camera
+    background: np.ndarray  # [H, W, 3] uint8
+    head_size: HeadSize
+    torso_size: TorsoSize
+    samples: int  # per ray
+
+
+class Plan(NamedTuple):
+    """How long and how large to train, for one size of picture and one machine."""
+
+    head_size: HeadSize
+    torso_size: TorsoSize
+    head_steps: int
+    torso_steps: int
+    frames: int = 8  # looked at per step
+    head_rays: int = 256  # per frame
+    torso_rays: int = 384
+    samples: int = 16
+    ckpt_steps: int = 250
+
+
+def person_rig(portrait: Portrait, varied: Portrait | None = None) -> Rig:
+    """The rig of a portrait's training frames, and of `varied` ones (augmented, that show
+    what was never filmed)."""
+    some = np.linspace(0, len(portrait.frames) - 1, HULL_FRAMES).round().astype(int)
+    some = np.unique(some)
+    pose = Pose(*(part[some] for part in portrait.pose))
+    seen = (portrait.head_matte[some], pose, portrait.camera)
+    low, high = head_box(portrait.rest_mesh, *seen)
+    hull = visual_hull(*seen, low, high)
+    both = [portrait] if varied is None else [portrait, varied]
+    landmarks = np.concatenate([part.landmarks for part in both])
+    return fit_rig(
+        landmarks_to_motion(landmarks, portrait.rest),
+        np.concatenate([part.mesh for part in both]),
+        portrait.rest_mesh,
+        low,
+        high,
+        hull,
+    )
+
+
+def fit_fields(
+    portrait: Portrait,
+    plan: Plan,
+    workdir: Path,
+    varied: Portrait | None = None,
+    seed: int = 0,
+) -> tuple[Fields, dict[str, TrainResult]]:
+    """Train head and torso on all of a portrait's frames (hand in the training part).
+
+    Args:
+        portrait: what was filmed; varied: augmented frames, for the head alone.
+        plan: sizes and steps.
+        workdir: checkpoints; a killed training goes on from there.
+    """
+    rig = person_rig(portrait, varied)
+    code = fit_pose_code(portrait.pose)
+    filmed = resident(portrait, rig, code)
+    shown = filmed if varied is None else joined(filmed, resident(varied, rig, code))
+    device_rig = Rig(*map(jnp.asarray, rig))
+    head = train(
+        stages.head_stage(
+            portrait.camera,
+            plan.head_size,
+            plan.frames,
+            plan.head_rays,
+            plan.samples,
+        ),
+        workdir=Path(workdir) / "head",
+        steps=plan.head_steps,
+        batch_source=shown,
+        frozen={"rig": device_rig},
+        optimizer=FIELD_OPTIMIZER,
+        ema=0.99,
+        seed=seed,
+        ckpt_steps=plan.ckpt_steps,
+        val_steps=plan.head_steps,
+        scan_steps=25,
+        label="head",
+    )
+    trained = {"params": head.ema_params, "aux": head.aux}
+    torso = train(
+        stages.torso_stage(
+            portrait.camera,
+            plan.head_size,
+            plan.torso_size,
+            plan.frames,
+            plan.torso_rays,
+            plan.samples,
+        ),
+        workdir=Path(workdir) / "torso",
+        steps=plan.torso_steps,
+        batch_source=filmed,
+        frozen={"rig": device_rig, "head": trained},
+        optimizer=FIELD_OPTIMIZER,
+        ema=0.99,
+        seed=seed,
+        ckpt_steps=plan.ckpt_steps,
+        val_steps=plan.torso_steps,
+        scan_steps=25,
+        label="torso",
+    )
+    fields = Fields(
+        rig,
+        head.ema_params,
+        head.aux["density"],
+        torso.ema_params,
+        code,
+        portrait.camera,
+        portrait.background,
+        plan.head_size,
+        plan.torso_size,
+        plan.samples,
+    )
+    return fields, {"head": head, "torso": torso}
+
+
+# Without the clip a learning rate that is fast enough now and then empties the field.
+FIELD_OPTIMIZER = Optimizer(
+    learning_rate=2e-3,
+    warmup_steps=50,
+    final_fraction=0.05,
+    clip=0.1,
+    eps=1e-12,
+    multipliers={"planes|warp": 5.0},
+)
+
+
+def resident(portrait: Portrait, rig: Rig, code: PoseCode) -> dict:
+    """A portrait's frames as the stages of head and torso draw from them."""
+    motion = landmarks_to_motion(portrait.landmarks, portrait.rest)
+    return stages.resident_frames(
+        portrait, condition(rig, motion), pose_code(code, portrait.pose)
+    )
+
+
+def joined(filmed: dict, varied: dict) -> dict:
+    """The frames of both (resident), over the background of the first."""
+    both = {name: np.concatenate([filmed[name], varied[name]]) for name in varied}
+    moved = varied["turns"] + len(filmed["frames"])
+    return both | {
+        "background": filmed["background"],
+        "turns": np.concatenate([filmed["turns"], moved]),
+    }

@@ -1,0 +1,112 @@
+"""The head field F(x, d, l_E) -> (c, density). Paper: Eq. 5 (arXiv:2410.17262).
+
+A landmark condition is constant over a frame, so it acts once a frame and not once a
+sample, in three ways: as a *warp* (displacements on a coarse grid, by which a sample
+steps back into the rest face), as *basis planes* blended by it (what no warp can make:
+the inside of the mouth, wrinkles), and as a *bias* of the first layer. A frame is then
+rendered at nearly the price of a static scene, and an expression that was never filmed
+moves the face instead of cross-fading it.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from emogene_jax.emotion_to_video.encoding import read_grid, read_nearest, read_planes
+from emogene_jax.emotion_to_video.rig import Rig
+
+
+class HeadSize(NamedTuple):
+    """What fixes the shapes of a head field; stored with an avatar."""
+
+    coarse: int = 64  # nodes a side of the coarse planes, blended per frame
+    coarse_features: int = 8
+    fine: int = 160  # nodes a side of the static fine planes
+    fine_features: int = 8
+    basis: int = 12  # planes blended by the condition
+    hidden: int = 64
+
+
+class FrameState(NamedTuple):
+    """What a frame's condition makes of the field, ready to be sampled."""
+
+    warp: jax.Array  # [B, D, H, W, 3] cm
+    planes: jax.Array  # [B, 3, coarse, coarse, F]
+    bias: jax.Array  # [B, hidden]
+
+
+class HeadField(nn.Module):
+    """Parameters of the head field; `frame` once a frame, then `__call__` per sample."""
+
+    size: HeadSize
+
+    def setup(self):
+        s = self.size
+        small = nn.initializers.uniform(0.2)
+
+        def planes(key, shape):
+            return small(key, shape) - 0.1
+
+        self.coarse_planes = self.param(
+            "coarse_planes", planes, (3, s.coarse, s.coarse, s.coarse_features)
+        )
+        self.fine_planes = self.param(
+            "fine_planes", planes, (3, s.fine, s.fine, s.fine_features)
+        )
+        self.basis_planes = self.param(
+            "basis_planes",
+            nn.initializers.normal(0.01),
+            (s.basis, 3, s.coarse, s.coarse, s.coarse_features),
+        )
+        self.blend = nn.Dense(s.basis, name="blend")
+        self.condition_bias = nn.Dense(
+            s.hidden, kernel_init=nn.initializers.normal(0.02), name="condition_bias"
+        )
+        self.first = nn.Dense(s.hidden, name="first")
+        self.second = nn.Dense(s.hidden, name="second")
+        self.look = nn.Dense(s.hidden, use_bias=False, name="look")
+        self.last = nn.Dense(4, name="last")
+
+    def frame(self, rig: Rig, condition) -> FrameState:
+        """The field of frames with conditions [B, C]."""
+        warp = rig.warp_rest + jnp.tensordot(condition, rig.warp, 1)
+        mix = self.blend(condition)
+        planes = self.coarse_planes + jnp.tensordot(mix, self.basis_planes, 1)
+        return FrameState(warp, planes, self.condition_bias(condition))
+
+    def __call__(self, rig: Rig, state: FrameState, points, directions):
+        """Density [B, P] per cm and colour [B, P, 3] at points [B, P, 3] in cm of the
+        frames' own head space, seen along directions [B, P, 3]."""
+        return self.rest_face(rig, state, step_back(rig, state, points), directions)
+
+    def rest_face(self, rig, state, points, directions):
+        """The same at points [B, P, 3] of the rest face."""
+        unit = (points - rig.low) / (rig.high - rig.low)
+        sides = jnp.stack([unit[..., :2], unit[..., 1:], unit[..., ::2]], 1)
+        coarse = read_planes(state.planes, sides)
+        fine = read_planes(
+            self.fine_planes, jnp.moveaxis(sides, 1, 0).reshape(3, -1, 2)
+        ).reshape(3, *points.shape[:2], -1)
+        features = jnp.concatenate([*jnp.moveaxis(coarse, 1, 0), *fine], -1)
+        hidden = nn.relu(self.first(features) + state.bias[:, None])
+        hidden = nn.relu(self.second(hidden) + self.look(directions))
+        out = self.last(hidden)
+        # 2 / cm at the start: a ray that is new to a place can see into it.
+        density = jnp.exp(jnp.clip(out[..., 0] + 0.7, -12.0, 6.0))
+        return density, nn.sigmoid(out[..., 1:])
+
+
+def step_back(rig: Rig, state: FrameState, points):
+    """Points [B, P, 3] of the frames' head space -> where they lie in the rest face."""
+    unit = (points - rig.warp_low) / (rig.warp_high - rig.warp_low)
+    inside = jnp.all((unit >= 0) & (unit <= 1), -1, keepdims=True)
+    return points - jnp.where(inside, read_grid(state.warp, unit), 0.0)
+
+
+def step_back_nearest(rig: Rig, state: FrameState, points):
+    """`step_back` at the price of one read, for looking into a coarse grid."""
+    unit = (points - rig.warp_low) / (rig.warp_high - rig.warp_low)
+    inside = jnp.all((unit >= 0) & (unit <= 1), -1, keepdims=True)
+    return points - jnp.where(inside, read_nearest(state.warp, unit), 0.0)

@@ -1,0 +1,236 @@
+"""Head, torso and background -> frames, in one jitted function.
+
+Only the head's window is marched: a square of fixed size (so that shapes are static) set
+on the projected head of each frame.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emogene_jax.emotion_to_video import head as head_field
+from emogene_jax.emotion_to_video import occupancy
+from emogene_jax.emotion_to_video.camera import pixel_rays, project
+from emogene_jax.emotion_to_video.head import HeadField
+from emogene_jax.emotion_to_video.rig import Rig, condition
+from emogene_jax.emotion_to_video.torso import TorsoField, pose_code
+from emogene_jax.emotion_to_video.volume import composite
+from emogene_jax.parallel import data_parallel, device_count, replicate, shard_batch
+
+BINS = 64  # looks into the occupancy grid per ray
+
+
+def march(field, params, rig, density, state, rays, samples, key=None):
+    """Render head rays.
+
+    Args:
+        field: HeadField. params: its parameters.
+        density: [D, H, W] per cm, the occupancy grid (see occupancy.py).
+        state: FrameState of B frames.
+        rays: Rays, [B, R, 3] in head space.
+        samples: per ray.
+        key: jitter, for training.
+
+    Returns:
+        colour [B, R, 3] premultiplied, alpha [B, R].
+    """
+    frames, count = rays.origins.shape[:2]
+    near, far = occupancy.box_interval(rays, rig.low, rig.high)
+    centres = occupancy.bin_centres(near, far, BINS)
+    places = _along(rays, centres).reshape(frames, count * BINS, 3)
+    places = head_field.step_back_nearest(rig, state, places)
+    unit = (places - rig.low) / (rig.high - rig.low)
+    coarse = occupancy.read_density(density, unit).reshape(frames, count, BINS)
+    edges = occupancy.place_edges(coarse, near, far, samples, key)
+    edges = jax.lax.stop_gradient(edges)
+    width = jnp.diff(edges)
+    points = _along(rays, 0.5 * (edges[..., 1:] + edges[..., :-1]))
+    directions = jnp.broadcast_to(rays.directions[..., None, :], points.shape)
+    sigma, colour = field.apply(
+        {"params": params},
+        rig,
+        state,
+        points.reshape(frames, -1, 3),
+        directions.reshape(frames, -1, 3),
+    )
+    sigma = sigma.reshape(frames, count, samples)
+    hit = far > near
+    colour, alpha, _ = composite(
+        jnp.where(hit[..., None], sigma, 0.0),
+        colour.reshape(frames, count, samples, 3),
+        width,
+    )
+    return colour, alpha
+
+
+def _along(rays, distance):
+    return (
+        rays.origins[..., None, :] + distance[..., None] * rays.directions[..., None, :]
+    )
+
+
+def seen_density(rig, density):
+    """The occupancy grid as rays read it: grown by one node, inside the hull only."""
+    return occupancy.dilate(density) * rig.hull
+
+
+def over(colour, opacity, behind):
+    """Straight colour [..., 3] with opacity [...] over what is behind."""
+    return opacity[..., None] * colour + (1 - opacity[..., None]) * behind
+
+
+def pixel_place(rows, columns, camera):
+    """Pixel centres as places [..., 2] in [0, 1] (column, row)."""
+    return (jnp.stack([columns, rows], -1) + 0.5) / camera.size
+
+
+def window_pixels(corner, side):
+    """Rows and columns [B, side * side] of square windows with corners [B, 2] = (row,
+    column)."""
+    rows, columns = jnp.meshgrid(jnp.arange(side), jnp.arange(side), indexing="ij")
+    return (
+        corner[:, :1] + rows.reshape(-1),
+        corner[:, 1:] + columns.reshape(-1),
+    )
+
+
+def render_head(
+    field, params, rig, density, condition, pose, camera, corner, side, samples
+):
+    """Head colour [B, side, side, 3] premultiplied and alpha [B, side, side] in windows.
+
+    condition [B, C]; pose: (rotation [B, 3, 3], translation [B, 3]); corner [B, 2]."""
+    state = field.apply({"params": params}, rig, condition, method="frame")
+    rows, columns = window_pixels(corner, side)
+    rays = pixel_rays(rows, columns, *pose, camera)
+    colour, alpha = march(field, params, rig, density, state, rays, samples)
+    return colour.reshape(-1, side, side, 3), alpha.reshape(-1, side, side)
+
+
+class Renderer:
+    """Renders a person frame by frame, several at a time, over any background.
+
+    Shapes are fixed once: one compilation whatever the length."""
+
+    def __init__(self, fields, batch: int = 4):
+        """fields: fit.Fields. batch: frames per call and device."""
+        self.fields, self.batch = fields, batch * device_count()
+        self._rig = replicate(Rig(*map(jnp.asarray, fields.rig)))
+        grid = seen_density(self._rig, jnp.asarray(fields.density))
+        self._trained = replicate((fields.head, fields.torso, grid))
+        self._outline = hull_outline(fields.rig)
+        self._side = 0
+
+    def frames(self, motion, pose, background=None, layers=False):
+        """Yield frames uint8 [H, W, 3] of motion [T, 68, 3] under T poses.
+
+        Args:
+            motion: eye distances.
+            pose: signals.Pose of the same length.
+            background: uint8 [H, W, 3] in place of the portrait's own.
+            layers: yield (frame, head uint8 [H, W, 4] premultiplied RGB and alpha)
+                instead.
+        """
+        fields = self.fields
+        conditions = np.asarray(condition(fields.rig, motion), np.float32)
+        codes = pose_code(fields.code, pose)
+        rotation = np.asarray(pose.rotation, np.float32)
+        translation = np.asarray(pose.translation, np.float32)
+        corner, side = self._windows(pose)
+        if background is None:
+            background = fields.background
+        behind = replicate(np.asarray(background, np.float32) / 255)
+        waiting = None
+        for start in range(0, len(motion), self.batch):
+            rows = np.arange(start, start + self.batch).clip(max=len(motion) - 1)
+            batch = shard_batch(
+                (
+                    conditions[rows],
+                    codes[rows],
+                    rotation[rows],
+                    translation[rows],
+                    corner[rows],
+                )
+            )
+            ready = self._render(side)(self._rig, self._trained, behind, *batch)
+            # The device works on this batch while the host hands on the last.
+            if waiting is not None:
+                yield from _hand_on(*waiting, layers)
+            waiting = (ready, min(self.batch, len(motion) - start))
+        if waiting is not None:
+            yield from _hand_on(*waiting, layers)
+
+    def _windows(self, pose):
+        """Corners [T, 2] and the one side of the windows that hold the head."""
+        size = self.fields.camera.size
+        places = project(
+            self._outline, pose.rotation, pose.translation, self.fields.camera
+        )[..., ::-1]
+        low, high = places.min(1), places.max(1)
+        side = int(np.ceil((high - low).max())) + 2
+        # In steps, and never less than before, so that few shapes are ever compiled.
+        self._side = max(self._side, min(size, -(-side // 8) * 8))
+        corner = np.round((low + high - self._side) / 2).astype(np.int32)
+        return np.clip(corner, 0, size - self._side), self._side
+
+    @functools.cache  # noqa: B019 (a renderer lives as long as its programs)
+    def _render(self, side):
+        fields = self.fields
+        head, torso = HeadField(fields.head_size), TorsoField(fields.torso_size)
+        camera, size = fields.camera, fields.camera.size
+
+        def one(rig, trained, behind, condition, code, rotation, translation, corner):
+            head_params, torso_params, density = trained
+            colour, alpha = render_head(
+                head,
+                head_params,
+                rig,
+                density,
+                condition[None],
+                (rotation[None], translation[None]),
+                camera,
+                corner[None],
+                side,
+                fields.samples,
+            )
+            layer = jnp.concatenate([colour[0], alpha[0][..., None]], -1)
+            layer = jax.lax.dynamic_update_slice(
+                jnp.zeros((size, size, 4)), layer, (*corner, 0)
+            )
+            rows, columns = window_pixels(jnp.zeros((1, 2)), size)
+            torso_colour, opacity = torso.apply(
+                {"params": torso_params},
+                code[None],
+                pixel_place(rows, columns, camera),
+                layer.reshape(1, -1, 4),
+            )
+            back = over(torso_colour[0], opacity[0], behind.reshape(-1, 3))
+            back = back.reshape(size, size, 3)
+            frame = layer[..., :3] + (1 - layer[..., 3:]) * back
+            return _to_bytes(frame), _to_bytes(layer)
+
+        def many(rig, trained, behind, *batch):
+            return jax.lax.map(lambda row: one(rig, trained, behind, *row), batch)
+
+        return data_parallel(many, donate=())
+
+
+def _hand_on(ready, count, layers):
+    frames, heads = (np.asarray(x)[:count] for x in ready)
+    yield from zip(frames, heads, strict=True) if layers else frames
+
+
+def _to_bytes(picture):
+    return jnp.round(jnp.clip(picture, 0, 1) * 255).astype(jnp.uint8)
+
+
+def hull_outline(rig) -> np.ndarray:
+    """Points [P, 3] in cm that the visual hull's projection never leaves by far: its
+    extremes in 26 directions."""
+    z, y, x = np.nonzero(rig.hull)
+    steps = (rig.high - rig.low) / (np.array(rig.hull.shape[::-1]) - 1)
+    nodes = rig.low + np.stack([x, y, z], -1) * steps
+    turns = np.stack(np.meshgrid(*[(-1, 0, 1)] * 3), -1).reshape(-1, 3)
+    return nodes[np.unique((nodes @ turns.T).argmax(0))]

@@ -1,0 +1,169 @@
+"""How one person's face follows 68 landmarks: the rig, fitted once, on the host.
+
+The fields never see tracked points. They see what 68 landmarks say of them: motion
+[204] -> condition [C] -> displacement of every point of a coarse grid over the head box.
+Both maps are linear, so that a frame's warp is one small product, and training and
+talking see the same thing.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from emogene_jax.signals import Camera, Pose
+
+HULL = 48  # nodes a side of the visual hull and of the occupancy grid
+
+
+class Rig(NamedTuple):
+    """Plain float32 arrays, saved with the avatar."""
+
+    project: (
+        np.ndarray
+    )  # [204, C]: motion (eye distances) -> condition, about unit variance
+    mean: np.ndarray  # [C]: the condition's mean over the frames it was fitted on
+    least: np.ndarray  # [C]: and its range, which it never leaves
+    most: np.ndarray  # [C]
+    warp: np.ndarray  # [C, D, H, W, 3] cm: displacement of a grid node per condition
+    warp_rest: np.ndarray  # [D, H, W, 3] cm: that of the mean condition
+    warp_low: np.ndarray  # [3] cm: the warp grid's box
+    warp_high: np.ndarray  # [3] cm
+    low: np.ndarray  # [3] cm: the head box
+    high: np.ndarray  # [3] cm
+    hull: (
+        np.ndarray
+    )  # [D, H, W] 1 = may hold head: inside the matte of nearly every frame
+
+
+def fit_rig(motion, mesh, rest_mesh, low, high, hull, components=24, cell=0.6) -> Rig:
+    """Fit the linear maps of a rig.
+
+    Args:
+        motion: [T, 68, 3] eye distances, tracked and augmented frames together: what is
+            not in here the lift can't follow.
+        mesh: [T, M, 3] cm, the tracked mesh of the same frames.
+        rest_mesh: [M, 3] cm.
+        low, high: [3] cm, the head box. hull: [D, H, W], see `visual_hull`.
+        components: the most conditions to keep.
+        cell: cm, the warp grid's spacing.
+    """
+    flat = motion.reshape(len(motion), -1).astype(np.float64)
+    moved = (mesh - rest_mesh).reshape(len(mesh), -1).astype(np.float64)
+    lift = _ridge(flat, moved)
+    lifted = flat @ lift
+    mean = lifted.mean(0)
+    _, spread, axes = np.linalg.svd(lifted - mean, full_matrices=False)
+    keep = min(components, int((spread > 1e-3 * spread[0]).sum()))
+    # A blink is rare: by its standard deviation it would be many units large, and what
+    # is so large is extrapolated. The scale is what a component seldom exceeds.
+    deviation = np.quantile(np.abs((lifted - mean) @ axes[:keep].T), 0.99, axis=0) / 2
+    project = lift @ axes[:keep].T / deviation  # [204, C]
+    basis = axes[:keep] * deviation[:, None]  # [C, M * 3]
+    # mean condition + its basis = what the basis says of the mean displacement
+    margin = np.array([1.5, 1.5, 1.5])
+    warp_low = np.maximum(low, rest_mesh.min(0) - margin)
+    warp_high = np.minimum(high, rest_mesh.max(0) + margin)
+    spreader, shape = _spreader(rest_mesh, warp_low, warp_high, cell)
+    fields = np.concatenate([basis, mean[None]]).reshape(keep + 1, -1, 3)
+    grid = np.einsum("gm,cmi->cgi", spreader, fields).reshape(keep + 1, *shape, 3)
+    mean_condition = (mean @ axes[:keep].T) / deviation
+    conditions = flat @ project - mean_condition
+    return Rig(
+        *(
+            np.asarray(x, np.float32)
+            for x in (
+                project,
+                mean_condition,
+                conditions.min(0),
+                conditions.max(0),
+                grid[:-1],
+                grid[-1],
+                warp_low,
+                warp_high,
+                low,
+                high,
+                hull,
+            )
+        )
+    )
+
+
+def condition(rig: Rig, motion):
+    """Conditions [..., C] of motion [..., 68, 3] in eye distances: about zero mean over
+    the portrait, and never outside of what was learned."""
+    values = motion.reshape(*motion.shape[:-2], -1) @ rig.project - rig.mean
+    return np.clip(values, rig.least, rig.most)
+
+
+def head_box(rest_mesh, matte, pose: Pose, camera: Camera, margin=0.5, behind=9.0):
+    """The head box [3], [3] in cm: as wide and high as the mattes [T, H, W] ask for, as
+    deep as a head is behind the face that was tracked."""
+    middle = rest_mesh.mean(0)
+    corners = []
+    for t, picture in enumerate(matte):
+        rows, columns = np.nonzero(picture > 64)
+        if not len(rows):
+            continue
+        column = np.array([columns.min(), columns.max() + 1] * 2)
+        row = np.array([rows.min(), rows.max() + 1]).repeat(2)
+        depth = -(pose.rotation[t] @ middle + pose.translation[t])[2]
+        x = (column - camera.cx) / camera.focal * depth
+        y = (camera.cy - row) / camera.focal * depth
+        seen = np.stack([x, y, np.full(4, -depth)], -1)
+        corners.append((seen - pose.translation[t]) @ pose.rotation[t])
+    corners = np.concatenate([*corners, rest_mesh])
+    low, high = corners.min(0) - margin, corners.max(0) + margin
+    low[2] = rest_mesh[:, 2].max() - 4.0 - behind
+    high[2] = rest_mesh[:, 2].max() + 1.0
+    return low.astype(np.float32), high.astype(np.float32)
+
+
+def visual_hull(matte, pose: Pose, camera: Camera, low, high, size=HULL, agree=0.9):
+    """Nodes [size, size, size] of the head box whose projection lies in the head matte
+    [T, H, W] uint8 in at least `agree` of the frames."""
+    from scipy.ndimage import maximum_filter
+
+    from emogene_jax.emotion_to_video.camera import project
+
+    axes = [np.linspace(low[i], high[i], size) for i in range(3)]
+    z, y, x = np.meshgrid(axes[2], axes[1], axes[0], indexing="ij")
+    nodes = np.stack([x, y, z], -1).reshape(-1, 3)
+    inside = np.zeros(len(nodes))
+    reach = 2 * max(1, round(0.03 * camera.size)) + 1
+    for t in range(len(matte)):
+        grown = maximum_filter(matte[t], reach)
+        pixel = np.asarray(
+            project(nodes, pose.rotation[t], pose.translation[t], camera)
+        )
+        column, row = np.floor(pixel).astype(int).T
+        seen = (column >= 0) & (column < camera.size) & (row >= 0) & (row < camera.size)
+        # What leaves the picture can't be judged by it.
+        column, row = (np.clip(v, 0, camera.size - 1) for v in (column, row))
+        inside += np.where(seen, grown[row, column] > 64, True)
+    return (inside >= agree * len(matte)).reshape(size, size, size)
+
+
+def _ridge(x, y, strength=1e-3):
+    gram = x.T @ x
+    gram += strength * np.trace(gram) / len(gram) * np.eye(len(gram))
+    return np.linalg.solve(gram, x.T @ y)
+
+
+def _spreader(mesh, low, high, cell, reach=2.5, noise=0.02):
+    """[nodes, M]: displacements of mesh points -> of grid nodes, and the grid's shape.
+
+    Gaussian-process interpolation (Matern 3/2): it passes through the points as far as
+    `noise` lets it and fades to zero away from the face."""
+    shape = [max(2, round(float(high[i] - low[i]) / cell) + 1) for i in (2, 1, 0)]
+    axes = [
+        np.linspace(low[i], high[i], n) for i, n in zip((2, 1, 0), shape, strict=True)
+    ]
+    z, y, x = np.meshgrid(*axes, indexing="ij")
+    nodes = np.stack([x, y, z], -1).reshape(-1, 3)
+
+    def kernel(a, b):
+        r = np.sqrt(((a[:, None] - b[None]) ** 2).sum(-1)) * (np.sqrt(3) / reach)
+        return (1 + r) * np.exp(-r)
+
+    gram = kernel(mesh, mesh) + noise * np.eye(len(mesh))
+    return np.linalg.solve(gram, kernel(mesh, nodes)).T, shape

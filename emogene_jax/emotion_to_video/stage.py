@@ -1,0 +1,282 @@
+"""Head and torso as stages of training: what a step draws, and what it is told.
+
+Frames live on the device as uint8 and rays are drawn there. A step looks at a few frames
+only, because whatever depends on the condition is made once a frame.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emogene_jax.emotion_to_video.camera import pixel_rays, project
+from emogene_jax.emotion_to_video.head import HeadField, HeadSize
+from emogene_jax.emotion_to_video.occupancy import node_points
+from emogene_jax.emotion_to_video.render import march, over, pixel_place, seen_density
+from emogene_jax.emotion_to_video.rig import HULL, Rig
+from emogene_jax.emotion_to_video.torso import TorsoField, TorsoSize
+from emogene_jax.signals import Camera, Stage
+
+EYES = slice(36, 48)
+MOUTH = slice(48, 68)
+
+
+def resident_frames(portrait, condition, code):
+    """A portrait's frames as arrays for the device.
+
+    Args:
+        portrait: data.schema.Portrait.
+        condition: [T, C] (rig.condition). code: [T, P] (torso.pose_code).
+    """
+    landmarks = np.asarray(
+        project(
+            portrait.landmarks,
+            portrait.pose.rotation,
+            portrait.pose.translation,
+            portrait.camera,
+        )
+    )
+    return {
+        "frames": portrait.frames,
+        "head_matte": portrait.head_matte,
+        "torso_matte": portrait.torso_matte,
+        "background": portrait.background,
+        "condition": np.asarray(condition, np.float32),
+        "code": np.asarray(code, np.float32),
+        "rotation": portrait.pose.rotation.astype(np.float32),
+        "translation": portrait.pose.translation.astype(np.float32),
+        "turns": frame_turns(condition),
+        "boxes": np.stack(
+            [
+                _matte_boxes(portrait.head_matte),
+                _point_boxes(landmarks[:, MOUTH], 0.35),
+                _point_boxes(landmarks[:, EYES], 0.35),
+            ],
+            1,
+        ),
+    }
+
+
+def frame_turns(condition, most: int = 4):
+    """Frame numbers [n] int32 to draw from: rare faces (a blink, a wide-open mouth) come
+    up to `most` times as often as usual ones, or they would be learned last."""
+    far = np.linalg.norm(condition, axis=-1)
+    times = np.clip(np.round((far / np.median(far)) ** 2), 1, most).astype(int)
+    return np.repeat(np.arange(len(condition)), times).astype(np.int32)
+
+
+def head_stage(
+    camera: Camera,
+    size: HeadSize = HeadSize(),
+    frames: int = 8,
+    rays: int = 256,
+    samples: int = 16,
+    matte_weight: float = 0.1,
+    region_share: tuple = (0.7, 0.18, 0.12),
+) -> Stage:
+    """The head field, learned against frames in which the head stands before the known
+    torso and background.
+
+    `frozen` is {"rig": Rig}. region_share: of a frame's rays, how many fall on the
+    head's box, the mouth, the eyes."""
+    field = HeadField(size)
+
+    def init(key, batch):
+        condition = batch["condition"][:1]
+        point = jnp.zeros((1, 1, 3))
+        params = field.init(
+            key, _blank_rig(condition), condition, point, point, method=_whole
+        )["params"]
+        return params, {"density": jnp.full((HULL,) * 3, 2.0)}
+
+    def loss(params, aux, frozen, batch, key, step):
+        rig = frozen["rig"]
+        march_key, density_key = jax.random.split(key)
+        state = field.apply({"params": params}, rig, batch["condition"], method="frame")
+        view = pixel_rays(batch["rows"], batch["columns"], *batch["pose"], camera)
+        density = seen_density(rig, aux["density"])
+        colour, alpha = march(
+            field, params, rig, density, state, view, samples, march_key
+        )
+        pixel = colour + (1 - alpha)[..., None] * batch["behind"]
+        colour_loss = jnp.mean((pixel - batch["target"]) ** 2)
+        matte_loss = jnp.mean((alpha - batch["matte"]) ** 2)
+        aux = {
+            "density": _look_again(
+                field, params, rig, state, aux["density"], density_key, step
+            )
+        }
+        metrics = {
+            "psnr": -10 * jnp.log10(colour_loss),
+            "matte": matte_loss,
+        }
+        return colour_loss + matte_weight * matte_loss, (aux, metrics)
+
+    counts = _split(rays, region_share)
+
+    def sample(resident, key, step):
+        return draw_rays(resident, key, frames, counts)
+
+    return Stage(init, loss, sample)
+
+
+def torso_stage(
+    camera: Camera,
+    head_size: HeadSize = HeadSize(),
+    size: TorsoSize = TorsoSize(),
+    frames: int = 8,
+    rays: int = 384,
+    samples: int = 16,
+    matte_weight: float = 0.03,
+) -> Stage:
+    """The torso field, learned against whole frames behind a finished head.
+
+    `frozen` is {"rig", "head": {"params", "aux"}}."""
+    head = HeadField(head_size)
+    field = TorsoField(size)
+
+    def init(key, batch):
+        code = jnp.zeros((1, batch["code"].shape[-1]))
+        params = field.init(key, code, jnp.zeros((1, 1, 2)), jnp.zeros((1, 1, 4)))
+        return params["params"], {}
+
+    def loss(params, aux, frozen, batch, key, step):
+        rig, trained = frozen["rig"], frozen["head"]
+        state = head.apply(
+            {"params": trained["params"]}, rig, batch["condition"], method="frame"
+        )
+        view = pixel_rays(batch["rows"], batch["columns"], *batch["pose"], camera)
+        density = seen_density(rig, trained["aux"]["density"])
+        colour, alpha = jax.lax.stop_gradient(
+            march(head, trained["params"], rig, density, state, view, samples)
+        )
+        torso, opacity = field.apply(
+            {"params": params},
+            batch["code"],
+            pixel_place(batch["rows"], batch["columns"], camera),
+            jnp.concatenate([colour, alpha[..., None]], -1),
+        )
+        behind = over(torso, opacity, batch["background"])
+        pixel = colour + (1 - alpha)[..., None] * behind
+        colour_loss = jnp.mean((pixel - batch["target"]) ** 2)
+        open_pixel = 1 - batch["matte"]
+        matte_loss = jnp.mean(open_pixel * (opacity - batch["torso_matte"]) ** 2)
+        metrics = {"psnr": -10 * jnp.log10(colour_loss), "matte": matte_loss}
+        return colour_loss + matte_weight * matte_loss, (aux, metrics)
+
+    counts = _split(rays, (1.0, 0.0, 0.0))
+
+    def sample(resident, key, step):
+        return draw_rays(resident, key, frames, counts, whole=True)
+
+    return Stage(init, loss, sample)
+
+
+def draw_rays(resident, key, frames, counts, whole=False):
+    """Random pixels of random frames, with all that the losses want to know of them.
+
+    counts: how many fall into each of a frame's boxes (head, mouth, eyes); whole = the
+    first box is the picture."""
+    frame_key, *keys = jax.random.split(key, len(counts) + 1)
+    _, height, width = resident["head_matte"].shape
+    t = jax.random.choice(frame_key, resident["turns"], (frames,))
+    rows, columns = [], []
+    for region, (count, region_key) in enumerate(zip(counts, keys, strict=True)):
+        box = resident["boxes"][t, region][:, None]  # [B, 1, 4]
+        if whole and region == 0:
+            box = jnp.array([0.0, 0.0, height, width])[None, None]
+        u = jax.random.uniform(region_key, (frames, count, 2))
+        place = box[..., :2] + u * (box[..., 2:] - box[..., :2])
+        limit = jnp.array([height - 1, width - 1])
+        place = jnp.clip(jnp.floor(place).astype(jnp.int32), 0, limit)
+        rows.append(place[..., 0])
+        columns.append(place[..., 1])
+    rows, columns = jnp.concatenate(rows, 1), jnp.concatenate(columns, 1)
+    index = (t[:, None], rows, columns)
+
+    def unit(pixels):
+        return pixels.astype(jnp.float32) / 255
+
+    target = unit(resident["frames"][index])
+    torso_matte = unit(resident["torso_matte"][index])
+    background = unit(resident["background"][rows, columns])
+    return {
+        "rows": rows,
+        "columns": columns,
+        "target": target,
+        "matte": unit(resident["head_matte"][index]),
+        "torso_matte": torso_matte,
+        "background": background,
+        # Behind the head stands the torso where it can be seen, else the background.
+        "behind": over(target, torso_matte, background),
+        "condition": resident["condition"][t],
+        "code": resident["code"][t],
+        "pose": (resident["rotation"][t], resident["translation"][t]),
+    }
+
+
+def _blank_rig(condition):
+    """A rig of the right arrangement: parameters' shapes depend on nothing else of it."""
+    zero, one, grid = jnp.zeros(3), jnp.ones(3), jnp.zeros((2, 2, 2, 3))
+    warp = jnp.zeros((condition.shape[-1], *grid.shape))
+    return Rig(*[zero] * 4, warp, grid, zero, one, zero, one, grid[..., 0])
+
+
+def _whole(field, rig, condition, points, directions):
+    return field(rig, field.frame(rig, condition), points, directions)
+
+
+def _look_again(field, params, rig, state, density, key, step):
+    """Refresh one slice of the occupancy grid with what one frame shows there."""
+    depth, height, width = density.shape
+    frame_key, place_key = jax.random.split(key)
+    chosen = jax.random.randint(frame_key, (), 0, state.bias.shape[0])
+    one = jax.tree.map(lambda x: jax.lax.stop_gradient(x[chosen][None]), state)
+    layer = (step * 7) % depth  # 7 is coprime to usual depths: all slices, spread out
+    nodes = node_points((1, height, width)).at[:, 2].set(layer / (depth - 1))
+    cell = 1 / jnp.array([width - 1, height - 1, depth - 1])
+    nodes = nodes + cell * jax.random.uniform(
+        place_key, nodes.shape, minval=-0.5, maxval=0.5
+    )
+    points = rig.low + nodes * (rig.high - rig.low)
+    fresh, _ = field.apply(
+        {"params": jax.lax.stop_gradient(params)},
+        rig,
+        one,
+        points[None],
+        jnp.zeros_like(points)[None].at[..., 2].set(-1.0),
+        method="rest_face",
+    )
+    fresh = fresh.reshape(height, width)
+    return density.at[layer].set(jnp.maximum(0.8 * density[layer], fresh))
+
+
+def _split(total, shares):
+    counts = [int(total * share) for share in shares]
+    counts[0] += total - sum(counts)
+    return counts
+
+
+def _matte_boxes(matte, margin=0.06):
+    """[T, 4] (top, left, bottom, right) around mattes [T, H, W], with a margin."""
+    boxes = []
+    for picture in matte:
+        rows, columns = np.nonzero(picture > 64)
+        if not len(rows):
+            rows = columns = np.array([0, len(picture) - 1])
+        edge = margin * len(picture)
+        boxes.append(
+            [
+                rows.min() - edge,
+                columns.min() - edge,
+                rows.max() + 1 + edge,
+                columns.max() + 1 + edge,
+            ]
+        )
+    return np.clip(np.array(boxes, np.float32), 0, matte.shape[1])
+
+
+def _point_boxes(points, margin):
+    """[T, 4] (top, left, bottom, right) around points [T, P, 2], grown by a share."""
+    low, high = points.min(1)[:, ::-1], points.max(1)[:, ::-1]
+    edge = margin * (high - low) + 1
+    return np.concatenate([low - edge, high + edge], -1).astype(np.float32)

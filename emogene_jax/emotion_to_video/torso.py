@@ -1,0 +1,92 @@
+"""The torso field: neck and clothes, a 2-D image that the head's pose moves.
+
+Paper: Eq. 8 (arXiv:2410.17262). It lives in the picture plane, is deformed by the pose,
+and sees the head's colour, so that the neck can meet the jaw without a seam. As with the
+head, the pose acts once a frame: a coarse grid of 2-D displacements and a bias, both
+linear in a small pose code.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+
+from emogene_jax.emotion_to_video.encoding import read_planes
+from emogene_jax.signals import Pose
+
+
+class TorsoSize(NamedTuple):
+    """What fixes the shapes of a torso field; stored with an avatar."""
+
+    coarse: int = 32
+    fine: int = 128
+    features: int = 8
+    warp: int = 12  # nodes a side of the displacement grid
+    hidden: int = 32
+
+
+class TorsoField(nn.Module):
+    """Colour and opacity of the torso at pixels."""
+
+    size: TorsoSize
+
+    @nn.compact
+    def __call__(self, code, place, head):
+        """Colour [B, P, 3] and opacity [B, P] of frames with pose codes [B, C], at places
+        [B, P, 2] in [0, 1] (column, row), where the head shows colour and alpha
+        [B, P, 4]."""
+        s = self.size
+        warp = self.param(
+            "warp", nn.initializers.zeros, (code.shape[-1], s.warp, s.warp, 2)
+        )
+        small = nn.initializers.normal(0.1)
+        coarse = self.param("coarse_planes", small, (s.coarse, s.coarse, s.features))
+        fine = self.param("fine_planes", small, (s.fine, s.fine, s.features))
+        moved = place + 0.05 * read_planes(jnp.tensordot(code, warp, 1), place)
+        flat = moved.reshape(-1, 2)
+        features = jnp.concatenate(
+            [read_planes(coarse, flat), read_planes(fine, flat)], -1
+        ).reshape(*place.shape[:-1], -1)
+        features = jnp.concatenate([features, head], -1)
+        bias = nn.Dense(s.hidden, use_bias=False, name="pose_bias")(code)
+        hidden = nn.relu(nn.Dense(s.hidden, name="first")(features) + bias[:, None])
+        hidden = nn.relu(nn.Dense(s.hidden, name="second")(hidden))
+        out = nn.Dense(4, name="last")(hidden)
+        return nn.sigmoid(out[..., :3]), nn.sigmoid(out[..., 3])
+
+
+class PoseCode(NamedTuple):
+    """How poses become the torso's code: measured from the portrait's mean pose."""
+
+    rotation: np.ndarray  # [3, 3] the mean
+    translation: np.ndarray  # [3] cm
+    scale: np.ndarray  # [6] standard deviations
+
+
+def fit_pose_code(pose: Pose) -> PoseCode:
+    from scipy.spatial.transform import Rotation
+
+    mean = Rotation.from_matrix(pose.rotation).mean().as_matrix()
+    centre = pose.translation.mean(0)
+    values = _six(pose, mean, centre)
+    # A portrait that hardly moves must not turn tracker noise into a signal.
+    floor = np.array([0.01] * 3 + [0.15] * 3)
+    return PoseCode(mean, centre, np.maximum(values.std(0), floor))
+
+
+def pose_code(fitted: PoseCode, pose: Pose, smooth=5.0) -> np.ndarray:
+    """Codes [T, 12]: the pose now, and smoothed over time (in frames, +-), since a body
+    follows its head slowly. Clipped to what a portrait can have shown."""
+    from scipy.ndimage import gaussian_filter1d
+
+    values = _six(pose, fitted.rotation, fitted.translation) / fitted.scale
+    slow = gaussian_filter1d(values, smooth, axis=0, mode="nearest")
+    return np.clip(np.concatenate([values, slow], -1), -3, 3).astype(np.float32)
+
+
+def _six(pose, mean, centre):
+    from scipy.spatial.transform import Rotation
+
+    turn = Rotation.from_matrix(mean.T @ pose.rotation).as_rotvec()
+    return np.concatenate([turn, pose.translation - centre], -1)

@@ -1,0 +1,81 @@
+"""How an emotion is written on the command line, and what it means frame by frame."""
+
+import difflib
+import math
+import re
+
+import numpy as np
+
+from emogene_jax.signals import EMOTIONS, FPS, UserError
+
+_STEP = re.compile(r"(?:(?P<seconds>[^=]*)s=)?(?P<name>[^:=]*)(?::(?P<intensity>.*))?")
+
+
+def parse_emotion(text: str) -> list[tuple[float, str, float]]:
+    """A track [(from second, emotion, intensity)], in order of time, from second 0.
+
+    Args:
+      text: `happy`, `happy:0.7`, or steps `0s=neutral,3s=happy:0.8`. The intensity is a
+        finite number >= 0 (1 = as learned); an emotion holds until the next step, the
+        first one from the start.
+    """
+    steps = text.split(",")
+    track = [_parse_step(step.strip(), timed=len(steps) > 1) for step in steps]
+    times = [seconds for seconds, _, _ in track]
+    if sorted(set(times)) != times:
+        raise UserError(f"emotion '{text}': the steps' times must rise")
+    return [(0.0, *track[0][1:]), *track[1:]]
+
+
+def _parse_step(step: str, timed: bool) -> tuple[float, str, float]:
+    match = _STEP.fullmatch(step)
+    if match is None or (timed and match["seconds"] is None):
+        raise UserError(
+            f"emotion '{step}': expected happy, happy:0.7 or 0s=neutral,3s=happy:0.8"
+        )
+    seconds, intensity = match["seconds"] or "0", match["intensity"]
+    return (
+        _number(seconds, f"emotion '{step}': the time '{seconds}'"),
+        _known(match["name"].strip().lower()),
+        1.0
+        if intensity is None
+        else _number(intensity, f"emotion '{step}': the intensity '{intensity}'"),
+    )
+
+
+def _number(text: str, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise UserError(f"{what} is not a finite number >= 0")
+    return value
+
+
+def _known(name: str) -> str:
+    if name in EMOTIONS:
+        return name
+    near = difflib.get_close_matches(name, EMOTIONS, n=1, cutoff=0.5)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise UserError(
+        f"unknown emotion '{name}'{hint}; expected one of {', '.join(EMOTIONS)}"
+    )
+
+
+def emotion_curve(
+    track: list[tuple[float, str, float]], frames: int, fade: float = 0.4
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a track asks for in each frame: weights [T, 8] over EMOTIONS, summing to 1,
+    and intensity [T]; from step to step faded over `fade` seconds."""
+    seconds = np.arange(frames) / FPS
+    weights = np.zeros((frames, len(EMOTIONS)), np.float32)
+    intensity = np.full(frames, track[0][2], np.float32)
+    weights[:, EMOTIONS.index(track[0][1])] = 1
+    for start, name, amount in track[1:]:
+        share = np.clip((seconds - start) / fade + 0.5, 0, 1)
+        share = (share * share * (3 - 2 * share)).astype(np.float32)
+        weights *= 1 - share[:, None]
+        weights[:, EMOTIONS.index(name)] += share
+        intensity += share * (amount - intensity)
+    return weights, intensity

@@ -1,0 +1,109 @@
+"""The demo's numbers, against the truth of the synthetic world, and its page."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from emogene_jax import pipeline
+from emogene_jax.audio.features import audio_features
+from emogene_jax.data.synthetic import Take, make_take
+from emogene_jax.data.synthetic_portrait import SPEAKER, synthetic_portrait
+from emogene_jax.evaluate.avatar import evaluate_avatar
+from emogene_jax.evaluate.report import metrics_table, write_report
+from emogene_jax.signals import EMOTIONS
+from emogene_jax.train.board import read_curves
+
+MOUTH = slice(48, 68)
+SMALLEST_OFFSET = 3  # frames
+MOVING = 0.02  # eye distances: how far a true mouth moves within a window that counts
+
+
+def mouth_error_ratio(avatar, take: Take, seed: int) -> float:
+    """Error of the mouth made from speech, over that of a mouth at rest."""
+    made = pipeline.neutral_motion(avatar, audio_features(take.waveform), seed)
+    true = take.neutral_motion[:, MOUTH]
+    error = np.linalg.norm(made[:, MOUTH] - true, axis=-1).mean()
+    return float(error / np.linalg.norm(true, axis=-1).mean())
+
+
+def emotion_accuracy(avatar, take: Take, emotional: dict[str, Take]) -> float:
+    """Share of frames whose deformed true motion is nearest to the emotion asked for.
+
+    emotional: {emotion: the true take of the same moments}."""
+    truth = np.stack([emotional[name].motion for name in EMOTIONS])  # [E, T, 68, 3]
+    right = []
+    for index in range(len(EMOTIONS)):
+        weights = np.eye(len(EMOTIONS), dtype=np.float32)[[index] * truth.shape[1]]
+        ones = np.ones(len(weights), np.float32)
+        made = pipeline.deform(avatar.deformation, take.neutral_motion, weights, ones)
+        far = np.square(truth - np.asarray(made)).sum((-1, -2))  # [E, T]
+        right.append(far.argmin(0) == index)
+    return float(np.mean(right))
+
+
+def sync_accuracy(expert, sizes: dict, takes: list[Take]) -> float:
+    """How often the expert tells a window's true sound from that of windows at least
+    SMALLEST_OFFSET frames off, over the windows in which the true mouth moves."""
+    from emogene_jax.audio_to_motion.lip_sync import (
+        WINDOW,
+        LipSync,
+        offset_accuracy,
+        window_embeddings,
+    )
+
+    model, won = LipSync(**sizes), []
+    embed = jax.jit(lambda *data: window_embeddings(model, *expert, *data))
+    for take in takes:
+        sound = audio_features(take.waveform)
+        scores = offset_accuracy(*embed(sound.content, take.motion), SMALLEST_OFFSET)
+        mouth = take.motion[:, MOUTH].reshape(len(take.motion), -1)
+        parts = np.lib.stride_tricks.sliding_window_view(mouth, WINDOW, axis=0)
+        moves = np.ptp(parts, axis=-1).max(-1) > MOVING
+        won.append(np.asarray(scores)[moves])
+    return float(np.nanmean(np.concatenate(won)))
+
+
+def evaluate_demo(avatar, expert, unheard: Take, size: int, out: Path, seed: int):
+    """metrics.json of the demo. Nothing that is measured here was learned from.
+
+    Args:
+        expert: (sizes, TrainResult) of the lip-sync expert.
+        unheard: the sentence of the videos; size: of the picture, px.
+    """
+    sentence = unheard.sentence
+    emotional = {name: make_take(seed, SPEAKER, sentence, name) for name in EMOTIONS}
+    # Frames of the unheard sentence, as filmed in every emotion.
+    shown = synthetic_portrait(seed, size, takes=list(emotional.values()))
+    metrics = evaluate_avatar(avatar, shown, out, track=False)
+    for name in ("frames", "clips"):
+        metrics.pop(name)
+    metrics["mouth_error_ratio"] = mouth_error_ratio(avatar, unheard, seed)
+    metrics["emotion_accuracy"] = emotion_accuracy(avatar, unheard, emotional)
+    sizes, result = expert
+    trained = (result.ema_params, result.aux)
+    others = [make_take(seed, SPEAKER, sentence + k) for k in range(3)]
+    metrics["sync_accuracy"] = sync_accuracy(trained, sizes, others)
+    return metrics
+
+
+def write_page(out: Path, videos, sheet: Path, metrics: dict, work: Path) -> None:
+    """index.html: videos, contact sheet, curves, numbers."""
+    curves = {}
+    for stage in metrics["train_seconds"]:
+        points = read_curves(work / stage / "board").get("loss", [])
+        curves[f"{stage.replace('_', ' ')}: loss"] = points
+    write_report(
+        out,
+        videos,
+        sheet,
+        curves,
+        [metrics_table(metrics, "On a sentence and frames that no stage learned from")],
+        notes=[
+            "One sentence, one seed, one head motion: only the emotion differs from "
+            "video to video. The idle video has nothing to say.",
+            f"Made on {metrics['device']} in {metrics['seconds']:.0f} s.",
+        ],
+        summary="A synthetic character, learned from synthetic video, says a sentence "
+        "that it was never heard to say, in eight emotions.",
+    )

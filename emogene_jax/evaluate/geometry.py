@@ -1,0 +1,132 @@
+"""What a face does, measured on its 68 landmarks: brows, lids, mouth, jaw.
+
+All measures are in units of the distance of the outer eye corners, rigid motion and
+scale removed, y up. Landmarks are [T, 68, 3] in head space (y up) or [T, 68, 2] in
+pixels (y down); frames in which no face was found are NaN. Projected points still hold
+what a head turn does to them, so compare videos of equal pose, frame by frame.
+"""
+
+import numpy as np
+from scipy import stats
+
+from emogene_jax.signals import FPS, OUTER_EYE_CORNERS
+
+# Hardly moved by any expression: the eye corners and the bridge of the nose.
+STABLE = (36, 39, 42, 45, 27, 28, 29, 30)
+_INNER_BROWS, _OUTER_BROWS, _BROWS = (21, 22), (17, 26), tuple(range(17, 27))
+_LIDS = ((37, 41), (38, 40), (43, 47), (44, 46))
+_NOSE_BASE, _CHIN = 33, 8
+
+
+def measures(landmarks: np.ndarray) -> dict[str, np.ndarray]:
+    """Each measure [T] of landmarks [T, 68, 2 or 3]; NaN where the face was lost.
+
+    brow_height, brow_inner_height: above the eye corners' line.
+    brow_inner_over_outer: inner brow ends above the outer ones (sad).
+    brow_distance: between the inner ends (angry brings them together).
+    mouth_corners: their height against the base of the nose (happy lifts them).
+    mouth_asymmetry: the corner at the picture's right above the other (contempt).
+    mouth_width, mouth_opening (inner lips), lid_aperture, nose_to_lip, jaw (nose to
+    chin): distances.
+    """
+    points = align(landmarks)
+    height = points[..., 1]
+
+    def mean_height(indices):
+        return height[:, list(indices)].mean(axis=1)
+
+    def distance(i, j):
+        return np.linalg.norm(points[:, i] - points[:, j], axis=-1)
+
+    corners = mean_height((48, 54))
+    return {
+        "brow_height": mean_height(_BROWS),
+        "brow_inner_height": mean_height(_INNER_BROWS),
+        "brow_inner_over_outer": mean_height(_INNER_BROWS) - mean_height(_OUTER_BROWS),
+        "brow_distance": distance(*_INNER_BROWS),
+        "mouth_corners": corners - height[:, _NOSE_BASE],
+        "mouth_asymmetry": height[:, 54] - height[:, 48],
+        "mouth_width": distance(48, 54),
+        "mouth_opening": distance(62, 66),
+        "lid_aperture": np.mean([distance(*pair) for pair in _LIDS], axis=0),
+        "nose_to_lip": distance(_NOSE_BASE, 51),
+        "jaw": distance(_NOSE_BASE, _CHIN),
+    }
+
+
+def align(landmarks: np.ndarray) -> np.ndarray:
+    """Landmarks without rigid motion and scale, float64, the same shape.
+
+    Every frame is brought onto the sequence's own mean by the similarity that fits its
+    STABLE points best; then the outer eye corners are 1 apart around the origin, y is
+    up, and in the plane the line between them is level.
+    """
+    points = np.array(landmarks, np.float64)
+    if points.shape[-1] == 2:
+        points[..., 1] *= -1
+    found = ~np.isnan(points).any(axis=(1, 2))
+    if not found.any():
+        return np.full_like(points, np.nan)
+    stable = list(STABLE)
+    template = points[found][0]
+    for _ in range(2):
+        template = _unit(template)
+        for t in np.flatnonzero(found):
+            points[t] = _fit(points[t], points[t, stable], template[stable])
+        template = points[found].mean(axis=0)
+    points[~found] = np.nan
+    return points
+
+
+def paired_difference(
+    landmarks: np.ndarray, baseline: np.ndarray
+) -> dict[str, tuple[float, float]]:
+    """How each measure of one sequence differs from another's, frame by frame.
+
+    Neighbouring frames are alike, so the interval comes from the means of blocks of
+    about a second (at least four), not from frames.
+
+    Args:
+      landmarks: [T, 68, 2 or 3], e.g. of the happy rendering.
+      baseline: the same shape, e.g. of the neutral one of the same speech and seed.
+
+    Returns:
+      {measure: (mean of landmarks minus baseline, half-width of its 95 % interval)};
+      NaN where fewer than four frames show both faces.
+    """
+    if landmarks.shape != baseline.shape:
+        raise ValueError(f"{landmarks.shape} against {baseline.shape}")
+    ours, theirs = measures(landmarks), measures(baseline)
+    return {name: _mean_and_interval(ours[name] - theirs[name]) for name in ours}
+
+
+def _mean_and_interval(difference: np.ndarray) -> tuple[float, float]:
+    difference = difference[~np.isnan(difference)]
+    if len(difference) < 4:
+        return float("nan"), float("nan")
+    count = max(4, len(difference) // FPS)
+    blocks = [block.mean() for block in np.array_split(difference, count)]
+    half = stats.t.ppf(0.975, count - 1) * np.std(blocks, ddof=1) / np.sqrt(count)
+    return float(difference.mean()), float(half)
+
+
+def _unit(points: np.ndarray) -> np.ndarray:
+    """One face [68, D]: eye corners 1 apart around the origin, level in the plane."""
+    left, right = points[list(OUTER_EYE_CORNERS)]
+    across = right - left
+    points = (points - (left + right) / 2) / np.linalg.norm(across)
+    if points.shape[1] == 2:
+        cos, sin = across / np.linalg.norm(across)
+        points = points @ np.array([[cos, -sin], [sin, cos]])
+    return points
+
+
+def _fit(points: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Points, moved by the least-squares similarity source -> target (Umeyama 1991)."""
+    centre, goal = source.mean(axis=0), target.mean(axis=0)
+    u, scale, vt = np.linalg.svd((target - goal).T @ (source - centre))
+    mirror = np.ones(len(scale))
+    mirror[-1] = np.sign(np.linalg.det(u @ vt))
+    rotation = (u * mirror) @ vt
+    size = (scale * mirror).sum() / ((source - centre) ** 2).sum()
+    return size * (points - centre) @ rotation.T + goal

@@ -1,0 +1,209 @@
+"""PSNR, SSIM and landmark distance, as this field computes them.
+
+Each is a mean over frames, and each depends on its region: say the region with every
+number. Images are uint8 [T, H, W, 3] of equal size; nothing is resized or aligned here.
+A mask says where to look: bool, uint8 (255 = fully inside) or float in [0, 1].
+"""
+
+from itertools import repeat
+
+import numpy as np
+from PIL import Image, ImageDraw
+from scipy import ndimage
+from scipy.spatial import ConvexHull
+
+from emogene_jax.signals import NUM_LANDMARKS
+
+MOUTH = slice(48, 68)
+FACE = slice(0, NUM_LANDMARKS)
+# The value of two equal frames, whose PSNR is infinite: JSON and means need a number.
+MAX_PSNR = 100.0
+
+
+def psnr(reference: np.ndarray, image: np.ndarray, mask: np.ndarray | None = None):
+    """The mean over frames of each frame's PSNR, in dB.
+
+    Not the PSNR of the mean error, which is lower: this is what RAD-NeRF and its
+    successors report.
+
+    Args:
+      reference: [T, H, W, 3] uint8.
+      image: the same shape.
+      mask: [T, H, W] weights, or None for the whole frame. Frames in which it is empty
+        do not count.
+
+    Returns:
+      A float; NaN where no frame counts.
+    """
+    _check(reference, image, mask)
+    errors = (_squared_error(*pair) for pair in zip(reference, image))
+    return _mean([_decibels(_mean_inside(e, m)) for e, m in zip(errors, _each(mask))])
+
+
+def ssim(
+    reference: np.ndarray,
+    image: np.ndarray,
+    mask: np.ndarray | None = None,
+    window: str = "gaussian",
+):
+    """The mean over frames of the structural similarity (Wang et al. 2004).
+
+    K1 = .01, K2 = .03, each of R, G, B apart, then their mean. Windows that would reach
+    over the border do not count; a masked value is the mean of the same map over the
+    mask, so that windows at the mask's rim see a little of what lies outside.
+
+    Args:
+      reference, image, mask: as for psnr.
+      window: "gaussian", 11x11 with sigma 1.5 (the paper's); or "uniform", 7x7 with
+        unbiased variances (scikit-image's default, which EAT's tables use).
+    """
+    _check(reference, image, mask)
+    maps = (_ssim_map(*pair, window) for pair in zip(reference, image))
+    return _mean([_mean_inside(s, m) for s, m in zip(maps, _each(mask))])
+
+
+def by_region(reference: np.ndarray, image: np.ndarray, masks: dict) -> dict:
+    """psnr and ssim of several regions for the price of one.
+
+    Args:
+      reference, image: as for psnr.
+      masks: {region: [T, H, W] or None for the whole frame}.
+
+    Returns:
+      {"psnr": {region: value}, "ssim": {region: value}}.
+    """
+    for mask in masks.values():
+        _check(reference, image, mask)
+    values = {metric: {region: [] for region in masks} for metric in ("psnr", "ssim")}
+    for t, pair in enumerate(zip(reference, image)):
+        error, similarity = _squared_error(*pair), _ssim_map(*pair, "gaussian")
+        for region, mask in masks.items():
+            inside = None if mask is None else mask[t]
+            psnr_value = _decibels(_mean_inside(error, inside))
+            values["psnr"][region].append(psnr_value)
+            values["ssim"][region].append(_mean_inside(similarity, inside))
+    return {
+        metric: {region: _mean(found) for region, found in regions.items()}
+        for metric, regions in values.items()
+    }
+
+
+def lmd(landmarks_a: np.ndarray, landmarks_b: np.ndarray, points=MOUTH):
+    """Landmark distance in px: the mean distance of the points, their mean removed.
+
+    After the field's LMDMeter: translation is removed frame by frame, scale and
+    rotation are not, so the value grows with the resolution.
+
+    Args:
+      landmarks_a: [T, 68, 2] px; frames in which no face was found are NaN and do not
+        count.
+      landmarks_b: the same shape.
+      points: which of the 68; MOUTH or FACE.
+    """
+    if landmarks_a.shape != landmarks_b.shape:
+        raise ValueError(f"{landmarks_a.shape} against {landmarks_b.shape}")
+    a, b = landmarks_a[:, points], landmarks_b[:, points]
+    a = a - a.mean(axis=1, keepdims=True)
+    b = b - b.mean(axis=1, keepdims=True)
+    return _mean(np.linalg.norm(a - b, axis=-1).mean(axis=1))
+
+
+def region_masks(
+    landmarks: np.ndarray, height: int, width: int
+) -> dict[str, np.ndarray]:
+    """Where a face is in its picture: {"face", "mouth"}, each [T, H, W] bool.
+
+    face: the convex hull of the 68 points (brows to chin). mouth: the hull of the 20
+    mouth points, made half as large again about its centre.
+
+    Args:
+      landmarks: [T, 68, 2] px, pixel centres at +0.5; NaN frames give empty masks.
+      height, width: of the picture, px.
+    """
+    mouth = landmarks[:, MOUTH]
+    centre = mouth.mean(axis=1, keepdims=True)
+    return {
+        "face": _hulls(landmarks, height, width),
+        "mouth": _hulls(centre + 1.5 * (mouth - centre), height, width),
+    }
+
+
+def _hulls(points: np.ndarray, height: int, width: int) -> np.ndarray:
+    masks = np.zeros((len(points), height, width), bool)
+    for t in np.flatnonzero(~np.isnan(points).any(axis=(1, 2))):
+        hull = points[t][ConvexHull(points[t]).vertices] - 0.5
+        picture = Image.new("1", (width, height))
+        ImageDraw.Draw(picture).polygon([tuple(xy) for xy in hull.tolist()], fill=1)
+        masks[t] = np.asarray(picture)
+    return masks
+
+
+def _check(reference, image, mask) -> None:
+    if reference.shape != image.shape or reference.ndim != 4:
+        raise ValueError(
+            f"{reference.shape} against {image.shape}, expected twice [T, H, W, 3]"
+        )
+    if mask is not None and mask.shape != reference.shape[:3]:
+        raise ValueError(f"mask {mask.shape} for frames {reference.shape}")
+
+
+def _mean(values) -> float:
+    values = np.asarray(values, np.float64)
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def _each(mask: np.ndarray | None):
+    return repeat(None) if mask is None else mask
+
+
+def _mean_inside(values: np.ndarray, mask: np.ndarray | None) -> float:
+    """The weighted mean of values [H, W], those that are NaN apart; NaN of nothing."""
+    known = ~np.isnan(values)
+    if mask is None:
+        return float(values[known].mean(dtype=np.float64))
+    weights = mask[known].astype(np.float64) / (255 if mask.dtype == np.uint8 else 1)
+    total = weights.sum()
+    return float((values[known] * weights).sum() / total) if total > 0 else float("nan")
+
+
+def _squared_error(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """[H, W], the mean over the colours of two frames [H, W, 3]."""
+    return ((a.astype(np.float32) - b.astype(np.float32)) ** 2).mean(axis=-1)
+
+
+def _decibels(mse: float) -> float:
+    return 10 * np.log10(255**2 / max(mse, 255**2 / 10 ** (MAX_PSNR / 10)))
+
+
+def _ssim_map(a: np.ndarray, b: np.ndarray, window: str) -> np.ndarray:
+    """The map [H, W] of two frames [H, W, 3]; NaN where a window leaves the frame."""
+    if window == "gaussian":
+        border, unbiased = 5, 1.0
+
+        def blur(x):
+            return ndimage.gaussian_filter(x, (1.5, 1.5, 0), radius=(5, 5, 0))
+
+    elif window == "uniform":
+        border, unbiased = 3, 49 / 48
+
+        def blur(x):
+            return ndimage.uniform_filter(x, (7, 7, 1))
+
+    else:
+        raise ValueError(f"window '{window}', expected gaussian or uniform")
+    if min(a.shape[:2]) <= 2 * border:
+        raise ValueError(f"frames of {a.shape[:2]} px are too small for SSIM")
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    mean_a, mean_b = blur(a), blur(b)
+    var_a = unbiased * (blur(a * a) - mean_a**2)
+    var_b = unbiased * (blur(b * b) - mean_b**2)
+    covariance = unbiased * (blur(a * b) - mean_a * mean_b)
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    similarity = ((2 * mean_a * mean_b + c1) * (2 * covariance + c2)) / (
+        (mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)
+    )
+    inside = slice(border, -border)
+    result = np.full(a.shape[:2], np.nan)
+    result[inside, inside] = similarity.mean(axis=-1)[inside, inside]
+    return result

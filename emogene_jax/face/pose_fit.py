@@ -1,0 +1,251 @@
+"""From tracked image points to a camera, rigid head poses and a mesh in head space.
+
+A small bundle adjustment: one focal length and one rest shape a clip, one pose a frame,
+on points over bone. p [T, P, 2] are image points in px, shapes [P, 3] in cm; signals.py
+gives the axes. Everything is float64.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from emogene_jax.face import landmarks as lm
+from emogene_jax.signals import Camera, Pose
+
+_NOISE_CM = 0.03  # what the tracker's points scatter, on the face
+_DEPTH_PRIOR_CM = 0.3  # how far a point's depth may be from the first guess
+_INDEPENDENT = 20  # frames in a row share their noise: one in 20 counts
+
+
+class HeadFit(NamedTuple):
+    """Camera, poses and shape of one clip."""
+
+    camera: Camera
+    pose: Pose
+    shape: np.ndarray  # [P, 3] cm: the rigid shape of the fitted points
+    error: np.ndarray  # [T] px rms of the fitted points
+
+
+def project(points: np.ndarray, camera: Camera, pose: Pose) -> np.ndarray:
+    """Image points [T, P, 2] (column, row) of head-space points [T or 1, P, 3]."""
+    x = points @ np.swapaxes(pose.rotation, -1, -2) + pose.translation[:, None]
+    scale = camera.focal / -x[..., 2:]
+    return np.stack([camera.cx, camera.cy]) + scale * x[..., :2] * [1.0, -1.0]
+
+
+def rotation_exp(vector: np.ndarray) -> np.ndarray:
+    """Rotation matrices [..., 3, 3] of rotation vectors [..., 3] (Rodrigues)."""
+    angle = np.linalg.norm(vector, axis=-1)[..., None, None]
+    x, y, z = np.moveaxis(vector, -1, 0)
+    zero = np.zeros_like(x)
+    cross = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1)
+    cross = cross.reshape(*vector.shape[:-1], 3, 3)
+    half = np.sinc(angle / (2 * np.pi)) ** 2 / 2
+    return np.eye(3) + np.sinc(angle / np.pi) * cross + half * (cross @ cross)
+
+
+def rotation_log(rotation: np.ndarray) -> np.ndarray:
+    """Rotation vectors [..., 3] of matrices [..., 3, 3] turned by less than pi."""
+    skew = rotation - np.swapaxes(rotation, -1, -2)
+    vector = np.stack([skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0]], -1) / 2
+    sine = np.linalg.norm(vector, axis=-1, keepdims=True)
+    cosine = (np.trace(rotation, axis1=-2, axis2=-1)[..., None] - 1) / 2
+    angle = np.arctan2(sine, cosine)
+    return vector * np.where(sine > 1e-9, angle / np.maximum(sine, 1e-12), 1.0)
+
+
+def similarity(source: np.ndarray, target: np.ndarray, weight=None):
+    """(scale [T], rotation [T, 3, 3], translation [T, 3]) that bring source [T, P, 3]
+    onto target [T, P, 3] best (Umeyama)."""
+    weight = np.ones(source.shape[-2]) if weight is None else weight
+    weight = (weight / weight.sum())[:, None]
+    a_mean, b_mean = (source * weight).sum(-2), (target * weight).sum(-2)
+    a, b = source - a_mean[..., None, :], target - b_mean[..., None, :]
+    u, s, vt = np.linalg.svd(np.swapaxes(b * weight, -1, -2) @ a)
+    sign = np.ones_like(s)
+    sign[..., 2] = np.sign(np.linalg.det(u @ vt))
+    rotation = (u * sign[..., None, :]) @ vt
+    scale = (s * sign).sum(-1) / (a**2 * weight).sum((-1, -2))
+    shift = b_mean - scale[..., None] * (rotation @ a_mean[..., None])[..., 0]
+    return scale, rotation, shift
+
+
+def _projection_jacobian(x: np.ndarray, focal: float) -> np.ndarray:
+    """d(column, row) / d x_camera: [..., 2, 3]."""
+    zero = np.zeros_like(x[..., 0])
+    a = focal / -x[..., 2]
+    rows = [a, zero, a * x[..., 0] / -x[..., 2], zero, -a, -a * x[..., 1] / -x[..., 2]]
+    return np.stack(rows, -1).reshape(*x.shape[:-1], 2, 3)
+
+
+def _cross_matrix(x: np.ndarray) -> np.ndarray:
+    zero = np.zeros_like(x[..., 0])
+    a, b, c = np.moveaxis(x, -1, 0)
+    rows = [zero, -c, b, c, zero, -a, -b, a, zero]
+    return np.stack(rows, -1).reshape(*x.shape[:-1], 3, 3)
+
+
+def fit_poses(points, shape, camera, pose, weight, steps=4) -> Pose:
+    """Poses that project shape [P, 3] onto points [T, P, 2], by Gauss-Newton from
+    `pose`. weight [T, P] or [P]."""
+    for _ in range(steps):
+        turned = shape @ np.swapaxes(pose.rotation, -1, -2)
+        x = turned + pose.translation[:, None]
+        d = _projection_jacobian(x, camera.focal)
+        jacobian = np.concatenate([-d @ _cross_matrix(turned), d], -1)
+        residual = points - project(shape[None], camera, pose)
+        weighted = jacobian * np.broadcast_to(weight, x.shape[:2])[..., None, None]
+        normal = np.einsum("tpki,tpkj->tij", weighted, jacobian)
+        right = np.einsum("tpki,tpk->ti", weighted, residual)
+        normal += 1e-9 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(6)
+        step = np.linalg.solve(normal, right[..., None])[..., 0]
+        pose = Pose(
+            rotation_exp(step[:, :3]) @ pose.rotation, pose.translation + step[:, 3:]
+        )
+    return pose
+
+
+def _fit_shape(points, first, camera, pose, weight, px_per_cm, steps=2) -> np.ndarray:
+    """Shape [P, 3] that explains points over all frames, held near `first`."""
+    shape = first
+    frames = len(points)
+    hold = (frames / _INDEPENDENT + 1) / _DEPTH_PRIOR_CM**2 * np.eye(3)
+    inverse_noise = 1 / (_NOISE_CM * px_per_cm) ** 2
+    for _ in range(steps):
+        x = shape @ np.swapaxes(pose.rotation, -1, -2) + pose.translation[:, None]
+        d = _projection_jacobian(x, camera.focal) @ pose.rotation[:, None]
+        residual = points - project(shape[None], camera, pose)
+        weighted = d * (weight * inverse_noise)[..., None, None]
+        normal = np.einsum("tpki,tpkj->pij", weighted, d) + hold
+        right = np.einsum("tpki,tpk->pi", weighted, residual)
+        right += (first - shape) @ hold
+        shape = shape + np.linalg.solve(normal, right[..., None])[..., 0]
+    return shape
+
+
+def _first_guess(tracked, canonical, camera):
+    """(pose, shape) from the tracker's own relative depth."""
+    upright = tracked * [1.0, -1.0, -1.0]
+    scale, rotation, _ = similarity(np.broadcast_to(canonical, upright.shape), upright)
+    centred = (upright - upright.mean(1, keepdims=True)) / scale[:, None, None]
+    shape = np.median(centred @ rotation, axis=0)
+    size, turn, shift = similarity(shape[None], canonical[None])
+    shape = size * shape @ turn[0].T + shift
+    depth = camera.focal / scale
+    middle = tracked[..., :2].mean(1)
+    at = np.stack(
+        [
+            (middle[:, 0] - camera.cx) / scale,
+            (camera.cy - middle[:, 1]) / scale,
+            -depth,
+        ],
+        -1,
+    )
+    return Pose(rotation, at - rotation @ shape.mean(0)), shape
+
+
+def _robust(residual: np.ndarray, noise: float) -> np.ndarray:
+    """Cauchy weights [T, P] times the inverse variance of each point over the clip."""
+    square = (residual**2).sum(-1)
+    spread = np.median(square, axis=0) / noise**2
+    return 1 / (1 + square / (3 * noise) ** 2) / (1 + spread)
+
+
+def _bundle(tracked, canonical, camera, rounds):
+    points = tracked[..., :2]
+    pose, first = _first_guess(tracked, canonical, camera)
+    px_per_cm = camera.focal / -np.median(pose.translation[:, 2])
+    shape, weight = first, np.ones(points.shape[:2])
+    for _ in range(rounds):
+        pose = fit_poses(points, shape, camera, pose, weight, steps=2)
+        residual = points - project(shape[None], camera, pose)
+        weight = _robust(residual, _NOISE_CM * px_per_cm)
+        shape = _fit_shape(points, first, camera, pose, weight, px_per_cm)
+        # The shape must not drift in size, turn or place: it shares these with the poses.
+        size, turn, shift = similarity(shape[None], canonical[None])
+        shape = size * shape @ turn[0].T + shift
+        # x_cam = R (T^t (X - shift) / size) + t, and all of it may be scaled by size.
+        rotation = pose.rotation @ turn[0].T
+        translation = pose.translation * size[0] - rotation @ shift[0]
+        pose = Pose(rotation, translation)
+    residual = points - project(shape[None], camera, pose)
+    # Cauchy's loss: weighted squares would reward a fit that disowns its points.
+    noise = (3 * _NOISE_CM * px_per_cm) ** 2
+    data = 9 * np.log1p((residual**2).sum(-1) / noise).sum()
+    held = (((shape - first) / _DEPTH_PRIOR_CM) ** 2).sum()
+    cost = data / _INDEPENDENT + held * (len(points) / _INDEPENDENT + 1)
+    return pose, shape, weight, residual, cost
+
+
+def fit_head(tracked, canonical, size, centre, rounds=6) -> HeadFit:
+    """Camera, poses and rest shape of one clip.
+
+    Args:
+      tracked: [T, 478, 3] px: column, row and the tracker's relative depth (away from
+        the viewer, on the scale of the columns).
+      canonical: [468, 3] cm, the tracker's metric face.
+      size: px, of the (square) picture; centre: (cx, cy) px, the principal point.
+    """
+    stable = np.array(lm.STABLE)
+    tracked, canonical = tracked[:, stable].astype(np.float64), canonical[stable]
+    scale, _, _ = similarity(
+        np.broadcast_to(canonical, tracked.shape), tracked * [1.0, -1.0, -1.0]
+    )
+    # A clip with little turning says little about the distance of the camera: it is
+    # searched for, with a mild preference for the usual 80 cm.
+    some = tracked[:: max(1, len(tracked) // 100)]
+    best = None
+    for distance in 80.0 * 1.35 ** np.arange(-3, 5):
+        camera = Camera(float(distance * np.median(scale)), *centre, size)
+        cost = _bundle(some, canonical, camera, 4)[-1]
+        cost += (np.log(distance / 80.0) / 0.5) ** 2
+        if best is None or cost < best[0]:
+            best = (cost, camera)
+    camera = best[1]
+    pose, shape, weight, residual, _ = _bundle(tracked, canonical, camera, rounds)
+    error = np.sqrt((residual**2).sum(-1).mean(1))
+    return HeadFit(camera, pose, shape, error)
+
+
+def smooth_pose(pose: Pose, middle: np.ndarray) -> Pose:
+    """Pose without the tracker's noise, seen from middle [3], the fitted points' mean.
+
+    Gaussians over time. About the middle of the face, the noise of turn and distance
+    (slow, weakly seen) and of place (fast, well seen) come apart.
+    """
+    centre = pose.rotation @ middle + pose.translation
+    base = pose.rotation[len(pose.rotation) // 2]
+    vector = gaussian_filter1d(rotation_log(base.T @ pose.rotation), 1.3, axis=0)
+    rotation = base @ rotation_exp(vector)
+    depth = gaussian_filter1d(centre[:, 2], 2.5)
+    place = gaussian_filter1d(centre[:, :2] / centre[:, 2:], 0.5, axis=0)
+    centre = np.concatenate([place * depth[:, None], depth[:, None]], 1)
+    return Pose(rotation, centre - rotation @ middle)
+
+
+def head_mesh(tracked, fit: HeadFit, smoothing=0.7) -> np.ndarray:
+    """The tracked points in head space, [T, 478, 3] cm.
+
+    Along the ray of the image point; the depth is the tracker's own, brought into head
+    space by its rigid points.
+    """
+    stable = np.array(lm.STABLE)
+    upright = tracked.astype(np.float64) * [1.0, -1.0, -1.0]
+    scale, rotation, shift = similarity(
+        upright[:, stable], np.broadcast_to(fit.shape, (len(tracked), *fit.shape.shape))
+    )
+    depth = scale[:, None] * (upright @ rotation[:, 2, :, None])[..., 0] + shift[:, 2:]
+    camera, pose = fit.camera, fit.pose
+    ray = np.stack(
+        [
+            (tracked[..., 0] - camera.cx) / camera.focal,
+            (camera.cy - tracked[..., 1]) / camera.focal,
+            -np.ones(tracked.shape[:2]),
+        ],
+        -1,
+    )
+    direction = ray @ pose.rotation
+    origin = -(pose.translation[:, None] @ pose.rotation)
+    along = (depth[..., None] - origin[..., 2:]) / direction[..., 2:]
+    return origin + along * direction

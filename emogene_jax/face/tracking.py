@@ -1,0 +1,254 @@
+"""Faces in pictures: MediaPipe's FaceLandmarker, and the model file it needs.
+
+Every picture is tracked by itself: MediaPipe's video mode filters its points, and that
+filter lags behind a moving head by more than the noise it takes away (rigid patches of
+a 512 px clip: .79 px off the picture against .35 px).
+"""
+
+import contextlib
+import functools
+import hashlib
+import os
+import sys
+import urllib.request
+import warnings
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from emogene_jax.face.landmarks import MESH_POINTS
+from emogene_jax.signals import UserError
+
+MODEL_URL = (
+    "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/"
+    "float16/1/face_landmarker.task"
+)
+MODEL_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
+_TIMEOUT = 5  # s without an answer, and the download is given up
+_BLENDSHAPES = 52
+
+
+class Track(NamedTuple):
+    """What the tracker saw in one clip."""
+
+    points: np.ndarray  # [T, 478, 3] px: column, row, relative depth
+    found: np.ndarray  # [T] bool; where False, points are interpolated
+    faces: np.ndarray  # [T] int: how many faces were seen
+    blendshapes: np.ndarray  # [T, 52] scores in [0, 1]
+    blendshape_names: tuple
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "emogene_jax"
+
+
+def find_model(path=None) -> Path:
+    """The model bundle: `path`, else $EMOGENE_FACE_MODEL, else the cache, else a
+    download whose checksum is verified."""
+    for given, name in (
+        (path, "--face-model"),
+        (os.environ.get("EMOGENE_FACE_MODEL"), "$EMOGENE_FACE_MODEL"),
+    ):
+        if given:
+            if not zipfile.is_zipfile(given):
+                raise UserError(
+                    f"{given}: {name} is no face model, expected MediaPipe's "
+                    "face_landmarker.task"
+                )
+            return Path(given)
+    cached = cache_folder() / "face_landmarker.task"
+    if not (cached.is_file() and _sha256(cached.read_bytes()) == MODEL_SHA256):
+        _download(cached)
+    return cached
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _download(target: Path) -> None:
+    advice = (
+        f"expected the model there, in --face-model FILE, in $EMOGENE_FACE_MODEL or in "
+        f"{target}"
+    )
+    try:
+        with urllib.request.urlopen(MODEL_URL, timeout=_TIMEOUT) as answer:
+            data = answer.read()
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise UserError(
+            f"{MODEL_URL}: cannot be fetched ({reason}), {advice}"
+        ) from None
+    if _sha256(data) != MODEL_SHA256:
+        raise UserError(
+            f"{MODEL_URL}: sha256 {_sha256(data)[:12]}…, expected {MODEL_SHA256[:12]}…"
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{os.getpid()}")
+    part.write_bytes(data)
+    os.replace(part, target)
+
+
+def _import_mediapipe():
+    # mediapipe imports TensorFlow where it finds it: 4 s and 1 GB for nothing.
+    hide = "tensorflow" not in sys.modules
+    os.environ.setdefault("GLOG_minloglevel", "2")  # its greetings on stderr
+    if hide:
+        sys.modules["tensorflow"] = None
+    try:
+        import mediapipe
+        from mediapipe.tasks.python import BaseOptions, vision
+    except (ImportError, OSError) as error:
+        raise UserError(
+            f"mediapipe: cannot be imported ({error}), expected mediapipe >= 1.2 and its "
+            "system libraries (libGL, libglib)"
+        ) from None
+    finally:
+        if hide:
+            del sys.modules["tensorflow"]
+    return mediapipe, BaseOptions, vision
+
+
+@contextlib.contextmanager
+def open_tracker(model, faces=2):
+    """A context that gives a function: picture [H, W, 3] uint8 -> (list of faces
+    [478, 3] px, list of blendshape scores [52], their names)."""
+    mediapipe, BaseOptions, vision = _import_mediapipe()  # noqa: N806
+    options = vision.FaceLandmarkerOptions(
+        base_options=BaseOptions(model_asset_path=str(model)),
+        num_faces=faces,
+        output_face_blendshapes=True,
+    )
+    try:
+        landmarker = vision.FaceLandmarker.create_from_options(options)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).split("\n")[0][:80]
+        raise UserError(
+            f"{model}: not a face model ({reason}), expected MediaPipe's "
+            "face_landmarker.task"
+        ) from None
+
+    def track(picture):
+        height, width = picture.shape[:2]
+        image = mediapipe.Image(
+            image_format=mediapipe.ImageFormat.SRGB,
+            data=np.ascontiguousarray(picture),
+        )
+        result = landmarker.detect(image)
+        points = [
+            np.array([(p.x, p.y, p.z) for p in face]) * [width, height, width]
+            for face in result.face_landmarks
+        ]
+        scores = [[c.score for c in face] for face in result.face_blendshapes]
+        names = [c.category_name for c in (result.face_blendshapes or [[]])[0]]
+        return points, scores, tuple(names)
+
+    with landmarker:
+        yield track
+
+
+def face_height(points: np.ndarray) -> float:
+    """Height in px of a face [478, 3], forehead to chin."""
+    return float(np.ptp(points[:, 1]))
+
+
+def track_video(
+    frames: Iterable[np.ndarray], model, name="video", progress=None
+) -> Track:
+    """Track the larger face of every frame [H, W, 3] uint8.
+
+    Frames without a face are marked and interpolated; UserError where that is most of
+    them. progress(frames done) is called now and then.
+    """
+    empty = ([np.full((MESH_POINTS, 3), np.nan)], [np.zeros(_BLENDSHAPES)])
+    points, scores, seen, names = [], [], [], ()
+    with open_tracker(model) as track:
+        for number, frame in enumerate(frames):
+            faces, blendshapes, found_names = track(frame)
+            seen.append(len(faces))
+            faces, blendshapes = (faces, blendshapes) if faces else empty
+            largest = int(np.argmax([face_height(face) for face in faces]))
+            points.append(faces[largest])
+            scores.append(blendshapes[largest])
+            names = found_names or names
+            if progress:
+                progress(number + 1)
+    points, seen = np.array(points), np.array(seen)
+    found = seen > 0
+    if found.mean() < 0.5 or found.sum() < 2:
+        raise UserError(
+            f"{name}: a face in {found.sum()} of {len(seen)} frames, expected one in "
+            "most of them"
+        )
+    if (seen > 1).mean() > 0.02:
+        warnings.warn(
+            f"{name}: {seen.max()} faces in {(seen > 1).sum()} of {len(seen)} frames; "
+            "the larger one is taken",
+            stacklevel=2,
+        )
+    return Track(_fill(points, found), found, seen, np.array(scores), names)
+
+
+def _fill(points: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Points [T, P, D] with the frames that are not found interpolated in time."""
+    if found.all():
+        return points
+    at, flat = np.arange(len(points)), points.reshape(len(points), -1)
+    known = np.flatnonzero(found)
+    right = np.clip(np.searchsorted(known, at), 1, len(known) - 1)
+    low, high = known[right - 1], known[right]
+    part = np.clip((at - low) / (high - low), 0, 1)[:, None]
+    filled = flat[low] * (1 - part) + flat[high] * part
+    return np.where(found[:, None], flat, filled).reshape(points.shape)
+
+
+@functools.cache
+def canonical_mesh(model) -> tuple[np.ndarray, np.ndarray]:
+    """MediaPipe's metric face out of the bundle: points [468, 3] cm, triangles [N, 3].
+
+    The bundle holds it as a protocol buffer: message 1 has floats x y z u v (field 3)
+    and triangle indices (field 4).
+    """
+    try:
+        with zipfile.ZipFile(model) as bundle:
+            data = bundle.read("geometry_pipeline_metadata_landmarks.binarypb")
+        mesh = next(value for field, value in _fields(data) if field == 1)
+        vertices = b"".join(value for field, value in _fields(mesh) if field == 3)
+        triangles = [value for field, value in _fields(mesh) if field == 4]
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{model}: no face geometry in it ({error}), expected MediaPipe's "
+            "face_landmarker.task"
+        ) from None
+    points = np.frombuffer(vertices, "<f4").reshape(-1, 5)[:, :3].astype(np.float64)
+    return points, np.array(triangles).reshape(-1, 3)
+
+
+def _fields(data: bytes):
+    """(field number, value) of a protocol buffer: ints, or bytes."""
+
+    def varint(at):
+        value = shift = 0
+        while True:
+            byte = data[at]
+            value |= (byte & 127) << shift
+            at, shift = at + 1, shift + 7
+            if byte < 128:
+                return value, at
+
+    at = 0
+    while at < len(data):
+        key, at = varint(at)
+        if key & 7 == 0:
+            value, at = varint(at)
+        else:
+            size = 4
+            if key & 7 == 2:
+                size, at = varint(at)
+            value, at = data[at : at + size], at + size
+        yield key >> 3, value

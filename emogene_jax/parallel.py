@@ -1,0 +1,183 @@
+"""Devices: the only file that names them. Training and rendering both use it.
+
+Data parallelism here is what `jax.pmap` was: pmap is in maintenance since JAX 0.8, is
+`jit(shard_map)` underneath, and its successor is `jit` over a mesh. A step is written
+in *global view*: it sees the whole batch, takes a plain mean and holds no collective.
+The state is replicated, the batch is split along its leading axis over the mesh's one
+axis `data`, and the compiler adds the one all-reduce of the gradients. The same step
+runs on one device, on all devices of a node and on several hosts.
+
+Never move a pmap step (`pmean(grad(loss))`) into `jax.shard_map`: the gradients of
+replicated parameters are summed there already, so they come out D times too large.
+"""
+
+import functools
+import hashlib
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from emogene_jax.cache import cache_folder
+from emogene_jax.signals import UserError
+
+AXIS = "data"
+
+
+def connect() -> None:
+    """Joins the other hosts where $EMOGENE_DISTRIBUTED asks for it (launch/slurm.sh).
+
+    To be called before anything else touches a device.
+    """
+    if os.environ.get("EMOGENE_DISTRIBUTED"):
+        jax.distributed.initialize()
+
+
+def host() -> tuple[int, int]:
+    """(index of this host, number of hosts)."""
+    return jax.process_index(), jax.process_count()
+
+
+@functools.cache
+def mesh() -> Mesh:
+    """The mesh of every device of every host, one axis."""
+    # Auto: make_mesh is Explicit by default, under which Linen's nn.Embed raises.
+    return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def device_count() -> int:
+    """Devices over all hosts."""
+    return jax.device_count()
+
+
+def is_main_process() -> bool:
+    """Whether this host writes logs."""
+    return jax.process_index() == 0
+
+
+def device_names() -> list[str]:
+    """What each device is: `0: NVIDIA H200`."""
+    return [f"{device.id}: {device.device_kind}" for device in jax.devices()]
+
+
+def describe() -> str:
+    """What this runs on, in words: `8 x NVIDIA H200`, `2 CPU cores`."""
+    device = jax.devices()[0]
+    if device.platform == "cpu":
+        return f"{os.cpu_count()} CPU cores"
+    return f"{jax.device_count()} x {device.device_kind}"
+
+
+def replicated() -> NamedSharding:
+    """The sharding of what every device holds whole."""
+    return NamedSharding(mesh(), PartitionSpec())
+
+
+def replicate(tree: Any) -> Any:
+    """Arrays held whole by every device, of arrays every host holds.
+
+    It may share memory with a JAX array in `tree`: donate it, and both are gone.
+    """
+    return jax.device_put(tree, replicated())
+
+
+def shard_batch(batch: Any) -> Any:
+    """A global batch split along its leading axis, of this host's share of it.
+
+    Raises:
+      UserError: `batch_size 30 is not divisible by 8 devices`.
+    """
+    sharding = NamedSharding(mesh(), PartitionSpec(AXIS))
+
+    def place(array):
+        array = np.asarray(array)
+        _check_divisible(array.shape[0] * jax.process_count())
+        return jax.make_array_from_process_local_data(sharding, array)
+
+    return jax.tree.map(place, batch)
+
+
+def spread(batch: Any) -> Any:
+    """Inside jit: a batch that was drawn on the devices, split among them.
+
+    Leaves as long as the longest one (rays, sentences) are split along their leading
+    axis; what there is one of (a frame's landmarks) stays whole. It moves work, never
+    values.
+    """
+    lengths = [leaf.shape[0] for leaf in jax.tree.leaves(batch) if leaf.ndim]
+    if not lengths or jax.device_count() == 1:
+        return batch
+    longest = max(lengths)
+    _check_divisible(longest)
+    sharding = NamedSharding(mesh(), PartitionSpec(AXIS))
+
+    def place(leaf):
+        if leaf.ndim and leaf.shape[0] == longest:
+            return jax.lax.with_sharding_constraint(leaf, sharding)
+        return leaf
+
+    return jax.tree.map(place, batch)
+
+
+def data_parallel(
+    step: Callable, donate: tuple[int, ...] = (0,), deterministic: bool = False
+) -> Callable:
+    """`step`, compiled once for all devices: pmap's successor, in global view.
+
+    Args:
+      step: (state, …, batch) -> results. Its inputs come from `replicate` and
+        `shard_batch`; everything it returns is replicated.
+      donate: positions of the arguments whose memory the results take over.
+      deterministic: on a GPU, ordered scatter-adds instead of atomic ones: slower, but
+        the same bits each time. A CPU gives those anyway.
+    """
+    options = {}
+    if deterministic and jax.default_backend() == "gpu":
+        options = {"xla_gpu_deterministic_ops": True}
+    return jax.jit(
+        step,
+        donate_argnums=donate,
+        out_shardings=replicated(),
+        compiler_options=options or None,
+    )
+
+
+def enable_compilation_cache(folder: Path | None = None) -> Path:
+    """Keeps compiled programs on disk, so that a second run starts fast.
+
+    Args:
+      folder: where; by default `xla` in the cache folder.
+
+    Returns:
+      The folder. Each kind of processor has its own: a home directory may be shared by
+      machines, and a program compiled for one can crash another.
+    """
+    if folder is None:
+        folder = cache_folder() / "xla"
+    folder = Path(folder) / _processor()
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    return folder
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        flags = next(line for line in lines if line.startswith(("flags", "Features")))
+    except (OSError, StopIteration):
+        flags = platform.processor()
+    digest = hashlib.sha256(flags.encode()).hexdigest()[:8]
+    return f"{platform.machine()}-{digest}"
+
+
+def _check_divisible(batch_size: int) -> None:
+    devices = jax.device_count()
+    if batch_size % devices:
+        raise UserError(
+            f"batch_size {batch_size} is not divisible by {devices} devices"
+        )

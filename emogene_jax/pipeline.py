@@ -1,0 +1,212 @@
+"""The paper on one page: speech -> neutral motion -> emotional motion -> frames.
+
+    speech -> content, pitch      audio/
+    -> neutral motion [T, 68, 3]  audio_to_motion/    (Paper: Sec. III-A)
+    -> emotional motion           motion_to_emotion/  (Sec. III-B)
+    + head poses                  pose/               (Sec. III-D, Algorithm 1)
+    -> frames                     emotion_to_video/   (Sec. III-C)
+
+Only this file and cli.py know all three stages.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emogene_jax.audio_to_motion.fit import fit_person
+from emogene_jax.audio_to_motion.vae import AudioToMotion, generate
+from emogene_jax.avatar import Avatar
+from emogene_jax.data.schema import Portrait
+from emogene_jax.data.synthetic import make_take
+from emogene_jax.emotion_to_video.fit import Plan as FieldPlan
+from emogene_jax.emotion_to_video.fit import fit_fields
+from emogene_jax.emotions import emotion_curve
+from emogene_jax.motion_to_emotion.blink import add_blinks, natural_blinks, open_lids
+from emogene_jax.motion_to_emotion.deformation import deform
+from emogene_jax.motion_to_emotion.fit import fit_prior
+from emogene_jax.pose.join import join_poses
+from emogene_jax.pose.sampler import ping_pong, sample_idle
+from emogene_jax.signals import (
+    EMOTIONS,
+    NUM_LANDMARKS,
+    AudioFeatures,
+    Pose,
+    landmarks_to_motion,
+)
+
+TEMPERATURE = 0.2  # of the VAE's latent; the official release's
+CHUNK = 500  # frames of motion made at a time
+CONTEXT = 25  # frames of speech on either side of a chunk
+PRIOR_TAKES = 40  # synthetic talkers that the generic deformation model learns from
+SHORTEST_IDLE = 15  # frames; a shorter pause is part of the talking
+
+
+class Performance(NamedTuple):
+    """What a person does, before it is seen."""
+
+    motion: np.ndarray  # [T, 68, 3] eye distances
+    pose: Pose
+
+
+def perform(
+    avatar: Avatar,
+    features: AudioFeatures,
+    track: list[tuple[float, str, float]],
+    seed: int = 0,
+) -> Performance:
+    """What the person does while saying `features`, with the emotions of `track`
+    (emotions.parse_emotion)."""
+    frames = len(features.speech)
+    motion = neutral_motion(avatar, features, seed)
+    weights, intensity = emotion_curve(track, frames)
+    motion = np.asarray(
+        deform(avatar.deformation, jnp.asarray(motion), weights, intensity)
+    )
+    blinks = natural_blinks(frames, np.random.default_rng([seed, 1]))
+    motion = add_blinks(motion, blinks, avatar.rest)
+    return Performance(motion, head_poses(avatar.pose, features.speech, seed))
+
+
+def neutral_motion(avatar: Avatar, features: AudioFeatures, seed: int) -> np.ndarray:
+    """Neutral motion [T, 68, 3] of speech; at rest, lips closed, where it is silent."""
+    model = AudioToMotion(**avatar.info["audio_to_motion"])
+    trained = avatar.audio_to_motion
+    frames = len(features.speech)
+    pieces = []
+    for start in range(0, frames, CHUNK):
+        stop = min(start + CHUNK, frames)
+        low, high = max(0, start - CONTEXT), min(frames, stop + CONTEXT)
+        # Padded to one length: one compilation, whatever is said.
+        steps = 2 * (np.arange(CHUNK + 2 * CONTEXT).repeat(2) + low)
+        steps[1::2] += 1
+        steps = steps.clip(max=2 * high - 1)
+        made = _generate(
+            model,
+            trained["params"],
+            trained["aux"],
+            features.content[steps][None],
+            features.f0[steps][None],
+            jax.random.fold_in(jax.random.key(seed), start),
+        )
+        pieces.append(np.asarray(made)[0, start - low : stop - low])
+    motion = np.concatenate(pieces).reshape(frames, NUM_LANDMARKS, 3)
+    return motion * _speaking(features.speech)[:, None, None]
+
+
+def _speaking(speech: np.ndarray) -> np.ndarray:
+    """[T] from 0 (silent) to 1 (speech), eased over some frames."""
+    from scipy.ndimage import gaussian_filter1d, maximum_filter1d
+
+    # Lips part before the sound, and close after it.
+    wide = maximum_filter1d(speech.astype(np.float32), 5)
+    return gaussian_filter1d(wide, 1.5, mode="nearest")
+
+
+@jax.jit(static_argnums=0)
+def _generate(model, params, aux, content, f0, key):
+    return generate(model, params, aux, content, f0, key, TEMPERATURE)
+
+
+def head_poses(source: Pose, speech: np.ndarray, seed: int) -> Pose:
+    """[T] poses: the portrait's own while there is speech, turned back and forth where
+    it outlasts them; the idle sampler's where it is silent. Joined without a jump."""
+    pieces, place = [], 0
+    for start, stop, talking in _stretches(speech):
+        if talking:
+            pieces.append(ping_pong(source, stop - start, place))
+            place += stop - start
+        else:
+            pieces.append(sample_idle(source, stop - start, seed + start))
+    return join_poses(pieces)
+
+
+def _stretches(speech: np.ndarray):
+    """(start, stop, talking) of the stretches of speech [T]; short pauses are talk."""
+    edges = np.flatnonzero(np.diff(speech.astype(np.int8))) + 1
+    edges = [0, *edges.tolist(), len(speech)]
+    merged: list[tuple[int, int, bool]] = []
+    for start, stop in zip(edges, edges[1:], strict=False):
+        talking = bool(speech[start]) or (
+            stop - start < SHORTEST_IDLE and 0 < start and stop < len(speech)
+        )
+        if merged and merged[-1][2] == talking:
+            start = merged.pop()[0]
+        merged.append((start, stop, talking))
+    return merged
+
+
+def perform_idle(avatar: Avatar, frames: int, seed: int = 0) -> Performance:
+    """`frames` frames of listening: closed lips, blinks, the idle sampler's poses."""
+    still = np.zeros((frames, NUM_LANDMARKS, 3), np.float32)
+    blinks = natural_blinks(frames, np.random.default_rng([seed, 1]))
+    motion = add_blinks(still, blinks, avatar.rest)
+    return Performance(motion, sample_idle(avatar.pose, frames, seed))
+
+
+class Lesson(NamedTuple):
+    """How long to learn a person."""
+
+    fields: FieldPlan
+    audio_steps: int
+
+
+def learn_prior(workdir: Path, seed: int = 0):
+    """Parameters of the generic deformation model: what the facial-action prior does to
+    synthetic talkers; kept in `workdir`."""
+    takes = [make_take(seed, speaker, speaker) for speaker in range(PRIOR_TAKES)]
+    motion = np.concatenate([take.neutral_motion for take in takes])
+    return fit_prior(motion, workdir, seed=seed).ema_params
+
+
+def random_expressions(motion, deformation, rng: np.random.Generator) -> np.ndarray:
+    """Motion [T, 68, 3] with a random emotion of random strength in each frame."""
+    weights = np.eye(len(EMOTIONS), dtype=np.float32)
+    others = [i for i, name in enumerate(EMOTIONS) if name != "neutral"]
+    weights = weights[rng.choice(others, len(motion))]
+    intensity = rng.uniform(0.3, 1.15, len(motion)).astype(np.float32)
+    return np.asarray(deform(deformation, jnp.asarray(motion), weights, intensity))
+
+
+def learn(
+    portrait: Portrait,
+    lesson: Lesson,
+    workdir: Path,
+    deformation,
+    audio_to_motion=None,
+    varied: Portrait | None = None,
+    seed: int = 0,
+) -> tuple[Avatar, dict]:
+    """Learn a person from the training frames of a portrait: all that an avatar is.
+
+    Args:
+        deformation: parameters of a deformation model.
+        audio_to_motion: (sizes, {"params", "aux"}) in place of learning the person's.
+        varied: augmented frames (face.augment).
+
+    Returns:
+        the avatar, and {stage: TrainResult}.
+    """
+    workdir = Path(workdir)
+    fields, results = fit_fields(
+        portrait, lesson.fields, workdir, varied=varied, seed=seed
+    )
+    if audio_to_motion is None:
+        motion = landmarks_to_motion(portrait.landmarks, portrait.rest)
+        sizes, result = fit_person(
+            portrait.content,
+            portrait.f0,
+            open_lids(motion, portrait.rest),
+            portrait.clip,
+            workdir / "audio_to_motion",
+            lesson.audio_steps,
+            seed=seed,
+        )
+        results["audio_to_motion"] = result
+        audio_to_motion = sizes, {"params": result.ema_params, "aux": result.aux}
+    sizes, trained = audio_to_motion
+    info = {"audio_to_motion": sizes, "content": portrait.info.get("content")}
+    avatar = Avatar(fields, trained, deformation, portrait.rest, portrait.pose, info)
+    return avatar, results

@@ -1,0 +1,111 @@
+"""The shape alphabet, and what crosses a border between two parts.
+
+    B  batch                       K = 68  iBUG landmarks
+    T  video frames, 25 per s      M  points of the tracked mesh
+    S  audio steps, 50 per s       E = 8  emotions
+    F  audio feature channels      R  rays      N  samples on a ray
+    H  W  pixels
+
+S = 2T exactly. Landmarks are in the canonical head space of one person: cm, x to the
+right of the picture, y up, z towards the viewer, rigid motion removed. *Motion* is
+landmarks minus the person's rest landmarks, divided by the distance of the outer eye
+corners, so that one model serves every face.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+FPS = 25  # video frames per second, everywhere inside
+AUDIO_FPS = 50  # content and pitch features per second
+SAMPLE_RATE = 16_000  # Hz, everywhere inside
+NUM_LANDMARKS = 68
+# Alphabetical: the row order of the official release's emotion embedding.
+EMOTIONS = (
+    "angry",
+    "contempt",
+    "disgust",
+    "fear",
+    "happy",
+    "neutral",
+    "sad",
+    "surprise",
+)
+# The outer eye corners, whose distance is the unit of motion.
+OUTER_EYE_CORNERS = (36, 45)
+
+
+class UserError(Exception):
+    """Bad input. The command line prints it as one line and exits with code 2."""
+
+
+class AudioFeatures(NamedTuple):
+    """What speech becomes before the audio-to-motion model sees it."""
+
+    content: np.ndarray  # [S, F] float32: log-mel or HuBERT, 50 per second
+    f0: np.ndarray  # [S] float32, Hz; 0 = unvoiced
+    speech: np.ndarray  # [T] bool: False inside a silent stretch
+
+
+class Pose(NamedTuple):
+    """Rigid head motion: x_camera = rotation @ x_head + translation.
+
+    Camera axes: x right, y up, z towards the viewer; the head stands at z < 0.
+    """
+
+    rotation: np.ndarray  # [T, 3, 3] float64
+    translation: np.ndarray  # [T, 3] float64, cm
+
+
+class Camera(NamedTuple):
+    """A pinhole. column = cx - focal * x / z, row = cy + focal * y / z, where a pixel's
+    centre is its index + 0.5."""
+
+    focal: float  # px
+    cx: float  # px
+    cy: float  # px
+    size: int  # px; pictures are square
+
+
+class Rays(NamedTuple):
+    """Half-lines in head space."""
+
+    origins: Any  # [..., 3] cm
+    directions: Any  # [..., 3] unit length
+
+
+class Stage(NamedTuple):
+    """One thing to train: pure functions, in optax's manner.
+
+    init(key, batch) -> (params, aux)
+    loss(params, aux, frozen, batch, key, step) -> (loss, (aux, metrics))
+    sample(resident, key, step) -> batch, for data that lives on the device; else None
+    images(params, aux, frozen, batch) -> {name: uint8 [H, W, 3]}, for TensorBoard; or
+        None. Host code.
+
+    aux is what changes without gradients (batch-norm statistics, occupancy); frozen is
+    what another stage has learned (the lip-sync expert for the VAE, the head for the
+    torso). metrics are scalars.
+    """
+
+    init: Callable
+    loss: Callable
+    sample: Callable | None = None
+    images: Callable | None = None
+
+
+def eye_distance(rest: np.ndarray) -> float:
+    """The distance of the outer eye corners of rest [68, 3], in its unit."""
+    left, right = OUTER_EYE_CORNERS
+    return float(np.linalg.norm(rest[left] - rest[right]))
+
+
+def landmarks_to_motion(landmarks: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """Motion [..., 68, 3] in eye distances, of landmarks [..., 68, 3] in cm."""
+    return ((landmarks - rest) / eye_distance(rest)).astype(np.float32)
+
+
+def motion_to_landmarks(motion: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """Landmarks [..., 68, 3] in cm, of motion [..., 68, 3] in eye distances."""
+    return (rest + motion * eye_distance(rest)).astype(np.float32)

@@ -1,0 +1,131 @@
+"""What `emogene talk` does: an avatar and speech, silence or another face -> a video."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from emogene_jax.audio.features import audio_features
+from emogene_jax.audio.load import load_audio
+from emogene_jax.avatar import Avatar, load_avatar
+from emogene_jax.emotion_to_video.render import Renderer
+from emogene_jax.pipeline import Performance, perform, perform_idle
+from emogene_jax.signals import FPS, Pose, UserError, motion_to_landmarks
+from emogene_jax.video import write_video
+
+
+def talk(avatar, audio, track, out, seed=0, background=None, landmarks_out=None):
+    """Speech files -> one video each. One file: `out` is the mp4; several: a folder."""
+    spoken = [(path, load_audio(path)) for path in audio]
+    person, picture = load_avatar(avatar), _background(background)
+    renderer = Renderer(person.fields)
+    for path, waveform in spoken:
+        performance = perform(person, audio_features(waveform), track, seed)
+        target = Path(out) if len(audio) == 1 else Path(out) / f"{Path(path).stem}.mp4"
+        _show(person, renderer, performance, target, path, picture)
+        _save(landmarks_out, person, performance)
+
+
+def idle(avatar, seconds, out, seed=0, background=None, landmarks_out=None):
+    """A video of `seconds` in which the person says nothing, and lives."""
+    person, picture = load_avatar(avatar), _background(background)
+    performance = perform_idle(person, max(1, round(seconds * FPS)), seed)
+    _show(person, Renderer(person.fields), performance, out, None, picture)
+    _save(landmarks_out, person, performance)
+
+
+def drive(avatar, source, out, landmarks_out=None, background=None, face_model=None):
+    """Re-enact a video of somebody, or saved landmarks (.npz)."""
+    person, picture = load_avatar(avatar), _background(background)
+    if Path(source).suffix.lower() == ".npz":
+        performance, sound = _load(source), None
+    else:
+        performance, sound = _track(source, person, face_model), source
+    _show(person, Renderer(person.fields), performance, out, sound, picture)
+    _save(landmarks_out, person, performance)
+
+
+def _show(person: Avatar, renderer, performance: Performance, out, sound, picture):
+    from emogene_jax.train.progress import Progress
+
+    size = person.fields.camera.size
+    if picture is not None:
+        picture = np.asarray(picture.resize((size, size), Image.LANCZOS))
+    total = len(performance.motion)
+    progress = Progress(total, Path(out).name)
+
+    def frames():
+        shown = renderer.frames(performance.motion, performance.pose, picture)
+        for number, frame in enumerate(shown, 1):
+            yield frame
+            progress.update(number, {})
+
+    write_video(out, frames(), sound)
+    progress.close({})
+
+
+def _background(path):
+    """The middle square of a picture, or None."""
+    if path is None:
+        return None
+    try:
+        with Image.open(path) as picture:
+            picture = picture.convert("RGB")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a picture ({error})") from None
+    width, height = picture.size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return picture.crop((left, top, left + side, top + side))
+
+
+def _save(path, person: Avatar, performance: Performance):
+    """Landmarks [T, 68, 3] in cm, poses and rest: what `--drive` reads."""
+    if path is None:
+        return
+    temporary = Path(path).with_name(f".{Path(path).name}.part")
+    with temporary.open("wb") as target:
+        np.savez(
+            target,
+            landmarks=motion_to_landmarks(performance.motion, person.rest),
+            rest=person.rest,
+            **performance.pose._asdict(),
+        )
+    temporary.replace(path)
+
+
+def _load(path) -> Performance:
+    from emogene_jax.signals import landmarks_to_motion
+
+    expected = "landmarks [T, 68, 3], rest [68, 3], rotation [T, 3, 3], translation"
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            arrays = {name: np.asarray(saved[name], np.float64) for name in saved.files}
+        landmarks, rest = arrays["landmarks"], arrays["rest"]
+        pose = Pose(arrays["rotation"], arrays["translation"])
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: {error}; expected {expected}") from None
+    count = len(landmarks)
+    shapes = [part.shape for part in (landmarks, rest, *pose)]
+    if not count or shapes != [(count, 68, 3), (68, 3), (count, 3, 3), (count, 3)]:
+        raise UserError(f"{path}: found arrays of shapes {shapes}; expected {expected}")
+    if not all(np.isfinite(part).all() for part in (landmarks, rest, *pose)):
+        raise UserError(f"{path}: found NaN or infinity; expected finite numbers")
+    return Performance(landmarks_to_motion(landmarks, rest), pose)
+
+
+def _track(path, person: Avatar, face_model) -> Performance:
+    """What a tracked face does, carried over: its motion, and its turns and shifts away
+    from its mean pose, put on the avatar's."""
+    from emogene_jax.face.portrait import track_performance
+
+    motion, pose = track_performance(path, face_model)
+    middle, home = _mean(pose), _mean(person.pose)
+    rotation = home.rotation @ middle.rotation.T @ pose.rotation
+    translation = home.translation + pose.translation - middle.translation
+    return Performance(motion, Pose(rotation, translation))
+
+
+def _mean(pose: Pose) -> Pose:
+    u, _, vt = np.linalg.svd(pose.rotation.mean(0))
+    return Pose(u @ vt, pose.translation.mean(0))

@@ -1,0 +1,94 @@
+"""TensorBoard: scalars and pictures in an event file, without TensorFlow.
+
+TensorBoard's own writers import TensorFlow where it is installed (seconds, a gigabyte,
+and it would take the GPU's memory), so this uses only its record format and messages.
+Without tensorboard, that is said once and nothing is written.
+"""
+
+import io
+import os
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+class Board:
+    """An event file in `folder`; what an earlier run logged after `step` is void."""
+
+    def __init__(self, folder: Path, step: int = 0):
+        self._file = None
+        try:
+            from tensorboard.compat.proto import event_pb2, summary_pb2
+            from tensorboard.summary.writer.record_writer import RecordWriter
+        except ImportError:
+            print("tensorboard is not installed: no curves", file=sys.stderr)
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}"
+        self._file = open(folder / f"{name}.{os.getpid()}", "ab")
+        self._records = RecordWriter(self._file)
+        self._event, self._summary = event_pb2.Event, summary_pb2.Summary
+        self._write(file_version="brain.Event:2")
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._write(step=step, session_log=start)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Adds a point to each curve."""
+        if self._file is None:
+            return
+        entries = [
+            self._summary.Value(tag=tag, simple_value=float(value))
+            for tag, value in values.items()
+        ]
+        self._write(step=step, summary=self._summary(value=entries))
+
+    def images(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+        """Adds pictures, uint8 [H, W, 3] each."""
+        if self._file is None:
+            return
+        entries = []
+        for tag, picture in pictures.items():
+            height, width = picture.shape[:2]
+            png = io.BytesIO()
+            Image.fromarray(np.asarray(picture)).save(png, "PNG")
+            image = self._summary.Image(
+                height=height,
+                width=width,
+                colorspace=3,
+                encoded_image_string=png.getvalue(),
+            )
+            entries.append(self._summary.Value(tag=tag, image=image))
+        self._write(step=step, summary=self._summary(value=entries))
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._file is not None:
+            self._file.close()
+
+    def _write(self, **fields) -> None:
+        event = self._event(wall_time=time.time(), **fields)
+        self._records.write(event.SerializeToString())
+        self._file.flush()
+
+
+def read_curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """{tag: [(step, value)]} of the scalars in the event files of `folder`."""
+    from tensorboard.compat.proto import event_pb2
+
+    curves: dict[str, dict[int, float]] = {}
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        data, place = path.read_bytes(), 0
+        while place + 12 <= len(data):
+            # A record: its length (8 bytes), a checksum (4), the message, a checksum.
+            length = int.from_bytes(data[place : place + 8], "little")
+            event = event_pb2.Event.FromString(data[place + 12 : place + 12 + length])
+            place += length + 16
+            for value in event.summary.value:
+                if value.HasField("simple_value"):
+                    curves.setdefault(value.tag, {})[event.step] = value.simple_value
+    return {tag: sorted(points.items()) for tag, points in curves.items()}

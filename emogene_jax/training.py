@@ -1,0 +1,156 @@
+"""`emogene train`: one stage, from a config, on all devices."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from emogene_jax import parallel
+from emogene_jax.signals import UserError
+from emogene_jax.train import checkpoint
+from emogene_jax.train.loop import TrainResult, train
+from emogene_jax.train.state import Optimizer
+
+
+def train_from_config(config, workdir) -> TrainResult:
+    """Train the stage that `config.name` says (configs/), in work directory `workdir`."""
+    parallel.enable_compilation_cache()
+    stage, data, validation, frozen = _BUILDERS[config.name](config, Path(workdir))
+    result = train(
+        stage,
+        workdir=Path(workdir),
+        batch_source=data,
+        val_batches=validation,
+        frozen=frozen,
+        seed=config.seed,
+        optimizer=Optimizer(**config.optimizer.to_dict()),
+        config=config.to_dict(),
+        label=config.name,
+        **config.train.to_dict(),
+    )
+    scores = ", ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
+    print(f"{workdir}: {config.train.steps} steps; {scores}")
+    return result
+
+
+def _lip_sync(config, workdir):
+    from emogene_jax.audio_to_motion.lip_sync import LipSync
+    from emogene_jax.audio_to_motion.stage import lip_sync_stage
+
+    stage = lip_sync_stage(LipSync(**config.model.to_dict()), **config.stage.to_dict())
+    return stage, *_clips(config, workdir), None
+
+
+def _audio_to_motion(config, workdir):
+    from emogene_jax.audio_to_motion.lip_sync import LipSync
+    from emogene_jax.audio_to_motion.stage import audio_to_motion_stage
+    from emogene_jax.audio_to_motion.vae import AudioToMotion
+
+    model = AudioToMotion(**config.model.to_dict())
+    expert, frozen = None, None
+    if config.frozen.lip_sync:
+        saved = checkpoint.load(config.frozen.lip_sync)
+        expert = LipSync(**_model_of(saved, config.frozen.lip_sync))
+        frozen = {"params": saved.params, "aux": saved.aux}
+    stage = audio_to_motion_stage(model, expert, **config.stage.to_dict())
+    return stage, *_clips(config, workdir), frozen
+
+
+def _motion_to_emotion(config, workdir):
+    from emogene_jax.data.batches import emotion_pairs, pair_batches
+    from emogene_jax.motion_to_emotion.stage import motion_to_emotion_stage
+
+    stage = motion_to_emotion_stage(**config.model.to_dict(), **config.stage.to_dict())
+
+    def batches(records, split, **options):
+        return pair_batches(emotion_pairs(records, split), **options)
+
+    return stage, *_records(config, workdir, batches), None
+
+
+def _head(config, workdir):
+    from emogene_jax.emotion_to_video.fit import person_rig, resident
+    from emogene_jax.emotion_to_video.head import HeadSize
+    from emogene_jax.emotion_to_video.stage import head_stage
+    from emogene_jax.emotion_to_video.torso import fit_pose_code
+
+    portrait = _portrait(config)
+    rig = person_rig(portrait)
+    size = HeadSize(**config.model.to_dict())
+    stage = head_stage(portrait.camera, size, **config.stage.to_dict())
+    data = resident(portrait, rig, fit_pose_code(portrait.pose))
+    return stage, data, (), {"rig": jax.tree.map(jnp.asarray, rig)}
+
+
+def _torso(config, workdir):
+    from emogene_jax.emotion_to_video.fit import person_rig, resident
+    from emogene_jax.emotion_to_video.head import HeadSize
+    from emogene_jax.emotion_to_video.stage import torso_stage
+    from emogene_jax.emotion_to_video.torso import TorsoSize, fit_pose_code
+
+    if not config.frozen.head:
+        raise UserError("config torso: frozen.head must name the head's work directory")
+    portrait = _portrait(config)
+    rig = person_rig(portrait)
+    saved = checkpoint.load(config.frozen.head)
+    stage = torso_stage(
+        portrait.camera,
+        HeadSize(**_model_of(saved, config.frozen.head)),
+        TorsoSize(**config.model.to_dict()),
+        **config.stage.to_dict(),
+    )
+    frozen = {
+        "rig": jax.tree.map(jnp.asarray, rig),
+        "head": {"params": saved.params, "aux": saved.aux},
+    }
+    return stage, resident(portrait, rig, fit_pose_code(portrait.pose)), (), frozen
+
+
+_BUILDERS = {
+    "lip_sync": _lip_sync,
+    "audio_to_motion": _audio_to_motion,
+    "motion_to_emotion": _motion_to_emotion,
+    "head": _head,
+    "torso": _torso,
+}
+
+
+def _portrait(config):
+    """The prepared portrait that a config names, or one of the synthetic world."""
+    from emogene_jax.data.pack import load_portrait
+
+    if config.data != "synthetic":
+        return load_portrait(config.data)
+    from emogene_jax.data.synthetic_portrait import synthetic_portrait
+
+    return synthetic_portrait(seed=config.seed, size=64, sentences=4)
+
+
+def _clips(config, workdir):
+    from emogene_jax.data.batches import clip_batches
+
+    return _records(config, workdir, clip_batches)
+
+
+def _records(config, workdir, batches_of):
+    """(training batches, validation batches) of the records that a config names."""
+    from emogene_jax.data.records import World, write_synthetic
+
+    records = Path(config.data)
+    if config.data == "synthetic":
+        records = write_synthetic(World(**config.world.to_dict()), workdir / "data")
+    hosts = (jax.process_index(), jax.process_count())
+    options = config.batch.to_dict()
+    batches = batches_of(records, "train", seed=config.seed, hosts=hosts, **options)
+    held = batches_of(records, "validation", seed=config.seed, **options)(0)
+    return batches, [next(held) for _ in range(VALIDATION_BATCHES)]
+
+
+VALIDATION_BATCHES = 4
+
+
+def _model_of(saved, workdir) -> dict:
+    sizes = saved.config.get("config", {}).get("model")
+    if sizes is None:
+        raise UserError(f"{workdir}: its config names no model sizes")
+    return dict(sizes)

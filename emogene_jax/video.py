@@ -1,0 +1,335 @@
+"""Videos in and out, with PyAV: any clip in at 25 fps, H.264 with sound (or lossless
+FFV1) out.
+
+Times are exact fractions of a second, counted from the first picture. Files are written
+under a temporary name and moved into place when they are whole.
+"""
+
+import contextlib
+import os
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from emogene_jax.signals import FPS, SAMPLE_RATE, UserError
+
+SYNTHETIC_TAGS = {
+    "ai_generated": "true",
+    "comment": "Synthetic video made with emogene_jax; not a recording of a person.",
+}
+_SOUND_RATE = 48_000  # Hz of the AAC track
+
+
+@contextlib.contextmanager
+def _open_to_read(path):
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file, expected a video")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path}: the file is empty (0 bytes), expected a video")
+    try:
+        container = av.open(str(path))
+    except (av.error.FFmpegError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path}: not a readable video ({_reason(error)}), expected e.g. a whole mp4"
+        ) from None
+    with container:
+        # A text file passes for a picture of characters (ffmpeg's tty decoder).
+        if not container.streams.video or container.format.name == "tty":
+            raise UserError(f"{path}: no picture found, expected a video")
+        yield container
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or type(error).__name__
+
+
+def video_info(path) -> dict:
+    """What a clip is: width and height (upright, px), fps, seconds, rotation (degrees),
+    sound (bool), frames (as the file declares them; 0 = not declared)."""
+    with _open_to_read(path) as container:
+        stream = container.streams.video[0]
+        rate = stream.average_rate or stream.base_rate or Fraction(FPS)
+        if stream.duration:
+            seconds = float(stream.duration * stream.time_base)
+        else:
+            seconds = (container.duration or 0) / av.time_base
+        first = _first_frame(container, path)
+        turned = abs(first.rotation) % 180 == 90
+        sides = (first.width, first.height)
+        return {
+            "width": sides[turned],
+            "height": sides[not turned],
+            "fps": float(rate),
+            "seconds": seconds,
+            "rotation": int(first.rotation),
+            "sound": bool(container.streams.audio),
+            "frames": stream.frames,
+        }
+
+
+def _first_frame(container, path):
+    try:
+        return next(container.decode(video=0))
+    except (av.error.FFmpegError, StopIteration) as error:
+        raise UserError(
+            f"{path}: no frame can be decoded ({_reason(error)}), expected a whole video"
+        ) from None
+
+
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+    """[H, W, 3] uint8, turned as the file's display matrix says."""
+    return np.ascontiguousarray(
+        np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+    )
+
+
+def _timed_frames(
+    container, path
+) -> Iterator[tuple[Fraction, Fraction, av.VideoFrame]]:
+    """(start, duration, frame) of every decodable frame; UserError where some lack."""
+    stream = container.streams.video[0]
+    stream.thread_type = "AUTO"
+    step = 1 / Fraction(stream.average_rate or FPS)
+    start = None
+    count = 0
+    try:
+        for frame in container.decode(stream):
+            if frame.pts is None:
+                time = count * step
+            else:
+                time = frame.pts * frame.time_base
+            start = time if start is None else start
+            count += 1
+            yield time - start, step, frame
+    except av.error.FFmpegError as error:
+        raise UserError(
+            f"{path}: damaged after {count} frames ({_reason(error)}), expected a whole "
+            "video"
+        ) from None
+    if count == 0:
+        raise UserError(f"{path}: 0 frames decoded, expected a video")
+    if count < 0.98 * stream.frames - 2:
+        raise UserError(
+            f"{path}: truncated: {count} of {stream.frames} frames are there, expected "
+            "a whole video"
+        )
+
+
+def iter_frames(path) -> Iterator[np.ndarray]:
+    """The frames [H, W, 3] uint8 of a clip at 25 fps, upright, one after the other.
+
+    Frame k is the source's picture nearest to k / 25 s: a clip of 25 fps comes out as it
+    is, others drop or repeat pictures. UserError where the file is no whole video.
+    """
+    with _open_to_read(path) as container:
+        number = 0
+        previous = None
+        for time, duration, frame in _timed_frames(container, path):
+            if previous is not None:
+                middle = (previous[0] + time) / 2
+                picture = None
+                while Fraction(number, FPS) <= middle:
+                    picture = _upright(previous[2]) if picture is None else picture
+                    yield picture
+                    number += 1
+            previous = (time, duration, frame)
+        picture = _upright(previous[2])
+        while Fraction(2 * number + 1, 2 * FPS) <= previous[0] + previous[1]:
+            yield picture
+            number += 1
+
+
+def read_video(path) -> tuple[np.ndarray, float]:
+    """All frames [T, H, W, 3] uint8 of a clip at 25 fps, and the rate it had (fps)."""
+    rate = video_info(path)["fps"]
+    return np.stack(list(iter_frames(path))), rate
+
+
+def _whole(path: Path):
+    """A context that gives a temporary name, moved to path if all goes well."""
+
+    @contextlib.contextmanager
+    def context():
+        temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+        try:
+            temporary.touch()
+        except OSError as error:
+            raise UserError(
+                f"{path}: cannot be written ({error.strerror}), expected a writable place"
+            ) from None
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        except IsADirectoryError:
+            raise UserError(f"{path}: is a folder, expected a file name") from None
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    return context()
+
+
+def _in_thread(frames: Iterable[np.ndarray], work) -> int:
+    """Feed frames to work(iterator) on a thread of its own; the number of frames.
+
+    The caller's thread makes frame k + 1 while frame k is encoded.
+    """
+    waiting = queue.Queue(maxsize=8)
+    failed = []
+    aborted = threading.Event()
+
+    def arrivals():
+        while (frame := waiting.get()) is not None:
+            yield frame
+
+    def run():
+        try:
+            work(arrivals())
+        except BaseException as error:  # handed to the caller's thread below
+            failed.append(error)
+            while waiting.get() is not None:
+                pass
+
+    thread = threading.Thread(target=run, name="encode", daemon=True)
+    thread.start()
+    count = 0
+    try:
+        for frame in frames:
+            if failed:
+                break
+            waiting.put(np.asarray(frame))
+            count += 1
+    finally:
+        aborted.set()
+        waiting.put(None)
+        thread.join()
+    if failed:
+        raise failed[0]
+    return count
+
+
+def _sound_blocks(sound, rate: int) -> Iterator[np.ndarray]:
+    """Blocks [channels, samples] float32 at 48 kHz of a file or a waveform."""
+    resampler = av.AudioResampler(format="fltp", layout="stereo", rate=_SOUND_RATE)
+    if isinstance(sound, (str, Path)):
+        with av.open(str(sound)) as container:
+            for frame in container.decode(audio=0):
+                for out in resampler.resample(frame):
+                    yield out.to_ndarray()
+    elif sound is not None:
+        waveform = np.asarray(sound)
+        if waveform.dtype == np.int16:
+            waveform = waveform / 32768
+        for start in range(0, len(waveform), rate):
+            block = waveform[None, start : start + rate].astype(np.float32)
+            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
+            frame.sample_rate = rate
+            for out in resampler.resample(frame):
+                yield out.to_ndarray()
+    else:
+        return
+    for out in resampler.resample(None):
+        yield out.to_ndarray()
+
+
+class _Sound:
+    """Gives exactly the samples asked for, zeros after the end."""
+
+    def __init__(self, sound, rate):
+        self._blocks = _sound_blocks(sound, rate)
+        self._rest = np.zeros((2, 0), np.float32)
+
+    def take(self, samples: int) -> np.ndarray:
+        while self._rest.shape[1] < samples:
+            block = next(self._blocks, None)
+            if block is None:
+                block = np.zeros((2, samples), np.float32)
+            self._rest = np.concatenate([self._rest, block], 1)
+        taken, self._rest = self._rest[:, :samples], self._rest[:, samples:]
+        return np.ascontiguousarray(taken)
+
+
+def write_video(
+    path,
+    frames: Iterable[np.ndarray],
+    sound=None,
+    rate: int = SAMPLE_RATE,
+    tags: dict | None = None,
+) -> int:
+    """Write an mp4 (H.264, AAC, 25 fps) and return its number of frames.
+
+    Args:
+      path: the mp4 file to write.
+      frames: [H, W, 3] uint8, one after the other; encoded on another thread.
+      sound: a file with sound, or a mono waveform [samples] (float in [-1, 1] or
+        int16) of `rate` Hz; None = a silent track. Cut or filled with silence to the
+        duration of the picture.
+      tags: more metadata, beside the tags that say that the video is synthetic.
+    """
+
+    def encode(arriving):
+        with av.open(
+            str(temporary),
+            "w",
+            format="mp4",
+            options={"movflags": "+faststart+use_metadata_tags"},
+        ) as container:
+            container.metadata.update(SYNTHETIC_TAGS | (tags or {}))
+            picture = container.add_stream("libx264", rate=FPS)
+            picture.pix_fmt = "yuv420p"
+            picture.options = {"crf": "17", "preset": "veryfast"}
+            track = container.add_stream("aac", rate=_SOUND_RATE, layout="stereo")
+            track.bit_rate = 160_000
+            source = _Sound(sound, rate)
+            for number, frame in enumerate(arriving):
+                odd = [(0, side % 2) for side in frame.shape[:2]]
+                frame = np.pad(frame, [*odd, (0, 0)], mode="edge")
+                if number == 0:
+                    picture.height, picture.width = frame.shape[:2]
+                image = av.VideoFrame.from_ndarray(frame, format="rgb24")
+                container.mux(picture.encode(image))
+                block = av.AudioFrame.from_ndarray(
+                    source.take(_SOUND_RATE // FPS), format="fltp", layout="stereo"
+                )
+                block.sample_rate = _SOUND_RATE
+                block.pts = number * (_SOUND_RATE // FPS)
+                container.mux(track.encode(block))
+            container.mux(picture.encode(None))
+            container.mux(track.encode(None))
+
+    with _whole(Path(path)) as temporary:
+        count = _in_thread(frames, encode)
+        if count == 0:
+            raise UserError(f"{path}: 0 frames to write, expected at least one")
+    return count
+
+
+def write_lossless(path, frames: Iterable[np.ndarray]) -> int:
+    """Write an mkv (FFV1, RGB, 25 fps) that gives back every frame bit by bit.
+
+    frames: [H, W, 3] uint8, one after the other. Returns their number.
+    """
+
+    def encode(arriving):
+        with av.open(str(temporary), "w", format="matroska") as container:
+            container.metadata.update(SYNTHETIC_TAGS)
+            stream = container.add_stream("ffv1", rate=FPS)
+            stream.pix_fmt = "bgr0"
+            for number, frame in enumerate(arriving):
+                if number == 0:
+                    stream.height, stream.width = frame.shape[:2]
+                # rgb24 -> bgr0 reorders bytes and nothing else.
+                image = av.VideoFrame.from_ndarray(frame, format="rgb24")
+                container.mux(stream.encode(image.reformat(format="bgr0")))
+            container.mux(stream.encode(None))
+
+    with _whole(Path(path)) as temporary:
+        count = _in_thread(frames, encode)
+        if count == 0:
+            raise UserError(f"{path}: 0 frames to write, expected at least one")
+    return count

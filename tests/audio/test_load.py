@@ -1,0 +1,116 @@
+import shutil
+import wave
+
+import av
+import numpy as np
+import pytest
+
+from emogene_jax.audio.load import load_audio
+from emogene_jax.signals import UserError
+
+
+def write_sound(path, sound, rate, codec="pcm_f32le", picture_at=None):
+    """A file with sound [channels, samples]; a picture track from picture_at (s)."""
+    layout = "mono" if len(sound) == 1 else "stereo"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, layout=layout)
+        if picture_at is not None:
+            video = container.add_stream("mpeg4", rate=25)
+            video.width = video.height = 32
+            video.pix_fmt = "yuv420p"
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(sound.T.reshape(1, -1), np.float32), "flt", layout
+        )
+        frame.rate = rate
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        if picture_at is not None:
+            for i in range(5):
+                image = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), "u1"), "rgb24")
+                image.pts = i + round(picture_at * 25)
+                container.mux(video.encode(image))
+            container.mux(video.encode(None))
+
+
+def tone(rate, seconds=0.5, frequency=440.0):
+    return np.sin(2 * np.pi * frequency * np.arange(int(rate * seconds)) / rate) * 0.5
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000])
+def test_any_rate_comes_out_at_16_khz(tmp_path, rate):
+    write_sound(tmp_path / "a.wav", tone(rate)[None], rate)
+    sound = load_audio(tmp_path / "a.wav")
+    assert sound.dtype == np.float32
+    assert abs(len(sound) - 8000) <= 2
+    middle = slice(1000, 7000)
+    np.testing.assert_allclose(sound[middle], tone(16000)[middle], atol=0.01)
+
+
+def test_channels_are_averaged(tmp_path):
+    write_sound(tmp_path / "a.wav", np.stack([tone(16000), 0 * tone(16000)]), 16000)
+    np.testing.assert_allclose(
+        load_audio(tmp_path / "a.wav"), tone(16000) / 2, atol=1e-6
+    )
+
+
+def test_loud_sound_is_clipped_and_silence_is_fine(tmp_path):
+    write_sound(tmp_path / "a.wav", 4 * tone(16000)[None], 16000)
+    assert np.abs(load_audio(tmp_path / "a.wav")).max() == 1
+    write_sound(tmp_path / "b.wav", np.zeros((1, 1600)), 16000)
+    assert not load_audio(tmp_path / "b.wav").any()
+
+
+def test_sound_starts_with_the_first_picture(tmp_path):
+    sound = np.zeros((1, 16000))
+    sound[:, 8000:] = tone(16000)
+    write_sound(tmp_path / "a.mov", sound, 16000, "pcm_f32le", picture_at=0.2)
+    onset = np.flatnonzero(np.abs(load_audio(tmp_path / "a.mov")) > 0.1)[0]
+    assert abs(onset / 16000 - 0.3) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file"),
+        (b"", "0 bytes"),
+        (b"hello, I am no sound\n" * 50, "expected an audio or video"),
+        (bytes(range(256)) * 40, "expected an audio or video"),
+    ],
+)
+def test_what_is_no_media_is_refused(tmp_path, content, message):
+    path = tmp_path / "x.wav"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        load_audio(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_no_sound_at_all_is_refused(tmp_path):
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+    with pytest.raises(UserError, match="0 s"):
+        load_audio(tmp_path / "a.wav")
+    sound = tone(16000)[None]
+    sound[0, 100] = np.nan
+    write_sound(tmp_path / "b.wav", sound, 16000)
+    with pytest.raises(UserError, match="finite"):
+        load_audio(tmp_path / "b.wav")
+    with pytest.raises(UserError, match="no such file"):
+        load_audio(tmp_path)
+
+
+def test_real_files(shared, tmp_path):
+    sound = load_audio(shared / "data/audio/english_10s.wav")
+    assert abs(len(sound) - 160000) < 10
+    with pytest.raises(UserError, match="no sound track"):
+        load_audio(shared / "data/mead/happy_256.mp4")
+    whole = shared / "data/portrait/german_20s.mp4"
+    assert abs(len(load_audio(whole)) / 16000 - 20) < 0.1
+    cut = tmp_path / "cut.mp4"
+    shutil.copy(whole, cut)
+    with cut.open("r+b") as file:
+        file.truncate(whole.stat().st_size // 2)
+    with pytest.raises(UserError, match=r"cut\.mp4"):
+        load_audio(cut)

@@ -1,0 +1,190 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from emogene_jax.audio_to_motion.lip_sync import (
+    LipSync,
+    offset_accuracy,
+    sync_confidence,
+)
+from emogene_jax.audio_to_motion.stage import (
+    audio_to_motion_stage,
+    lip_sync_stage,
+    pair_losses,
+)
+from emogene_jax.audio_to_motion.vae import AudioToMotion
+
+FRAMES = 18  # no multiple of the stride
+VAE = AudioToMotion(
+    hidden=8,
+    latent=4,
+    encoder_layers=1,
+    decoder_layers=1,
+    condition=6,
+    flow_hidden=4,
+    flow_layers=1,
+    flow_blocks=1,
+    motion_scale=10.0,
+)
+EXPERT = LipSync(channels=16, motion_scale=10.0)
+STAGES = {
+    "audio_to_motion": audio_to_motion_stage(VAE, EXPERT, batch_size=3, frames=FRAMES),
+    "lip_sync": lip_sync_stage(EXPERT, batch_size=3, frames=FRAMES),
+}
+
+
+def clip(frames, seed=0):
+    """content [2T, 7] and a motion [T, 204] that follows it."""
+    rng = np.random.default_rng(seed)
+    smooth = np.apply_along_axis(
+        np.convolve, 0, rng.normal(size=(frames + 4, 7)), np.ones(5) / 5, "valid"
+    )
+    motion = 0.1 * smooth @ np.random.default_rng(99).normal(size=(7, 204)) / 7**0.5
+    content = np.repeat(2 * smooth, 2, axis=0)
+    return content.astype(np.float32), motion.astype(np.float32)
+
+
+def make_batch(size=3, frames=FRAMES):
+    clips = [clip(frames, seed) for seed in range(size)]
+    return {
+        "content": jnp.stack([content for content, _ in clips]),
+        "f0": jnp.full((size, 2 * frames), 120.0),
+        "blink": jnp.zeros((size, frames), jnp.int32),
+        "motion": jnp.stack([motion for _, motion in clips]),
+        "mask": jnp.ones((size, frames)),
+        "speaker": jnp.arange(size) % 2,
+    }
+
+
+@pytest.fixture(scope="module")
+def expert():
+    params, aux = jax.jit(STAGES["lip_sync"].init)(jax.random.key(0), make_batch())
+    return {"params": params, "aux": aux}
+
+
+@pytest.fixture(scope="module")
+def gradients():
+    """name -> a compiled value_and_grad of the stage's loss."""
+    return {
+        name: jax.jit(jax.value_and_grad(stage.loss, has_aux=True))
+        for name, stage in STAGES.items()
+    }
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_twenty_steps_lower_the_loss(name, gradients, expert):
+    stage, batch = STAGES[name], make_batch()
+    params, aux = jax.jit(stage.init)(jax.random.key(0), batch)
+    frozen = expert if name == "audio_to_motion" else None
+    key = jax.random.key(0)
+    optimiser = optax.adam(1e-2)
+    state = optimiser.init(params)
+    losses = []
+    for _ in range(20):
+        (loss, (aux, _)), grads = gradients[name](params, aux, frozen, batch, key, 0)
+        assert all(np.isfinite(x).all() for x in jax.tree.leaves(grads))
+        updates, state = optimiser.update(grads, state)
+        params = optax.apply_updates(params, updates)
+        losses.append(float(loss))
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_padding_has_no_influence(name, gradients, expert):
+    stage, batch = STAGES[name], make_batch()
+    params, aux = jax.jit(stage.init)(jax.random.key(0), batch)
+    frozen = expert if name == "audio_to_motion" else None
+    batch["mask"] = batch["mask"].at[1, 11:].set(0)
+    other = dict(
+        batch,
+        content=batch["content"].at[1, 22:].set(9.0),
+        f0=batch["f0"].at[1, 22:].set(300.0),
+        motion=batch["motion"].at[1, 11:].set(-5.0),
+        blink=batch["blink"].at[1, 11:].set(1),
+    )
+    args = (jax.random.key(1), 0)
+    (a, (aux_a, _)), grads_a = gradients[name](params, aux, frozen, batch, *args)
+    (b, (aux_b, _)), grads_b = gradients[name](params, aux, frozen, other, *args)
+    jax.tree.map(
+        np.testing.assert_array_equal, (a, aux_a, grads_a), (b, aux_b, grads_b)
+    )
+
+
+def test_sync_loss_needs_the_expert(expert, gradients):
+    stage, batch = STAGES["audio_to_motion"], make_batch()
+    params, aux = jax.jit(stage.init)(jax.random.key(0), batch)
+    args = (batch, jax.random.key(1), 0)
+    run = gradients["audio_to_motion"]
+    (without, (_, metrics)), _ = run(params, aux, None, *args)
+    assert "sync" not in metrics
+    (with_expert, (_, metrics)), _ = run(params, aux, expert, *args)
+    np.testing.assert_allclose(with_expert, without + 0.01 * metrics["sync"], rtol=1e-5)
+
+
+def test_samples_are_windows_of_the_resident_data():
+    content, motion = clip(60)
+    resident = {
+        "content": jnp.asarray(content),
+        "f0": jnp.arange(120.0),
+        "motion": jnp.asarray(motion),
+        "blink": jnp.arange(60),
+        "start_ok": jnp.array([5, 30], jnp.int32),
+    }
+    sample = jax.jit(STAGES["lip_sync"].sample)
+    batch = sample(resident, jax.random.key(0), 3)
+    shapes = {name: (x.shape, x.dtype) for name, x in batch.items()}
+    expected = {name: (x.shape, x.dtype) for name, x in make_batch().items()}
+    expected["content"] = ((3, 36, 7), jnp.float32)
+    assert shapes == expected
+    seen = set()
+    for step in range(8):
+        batch = sample(resident, jax.random.key(0), step)
+        for i in range(3):
+            start = int(batch["blink"][i, 0])
+            seen.add(start)
+            np.testing.assert_array_equal(batch["f0"][i], np.arange(36) + 2 * start)
+            np.testing.assert_array_equal(
+                batch["motion"][i], motion[start : start + FRAMES]
+            )
+    assert seen == {5, 30}
+    again = sample(resident, jax.random.key(0), 7)
+    np.testing.assert_array_equal(again["f0"], batch["f0"])
+
+
+def test_pair_losses_know_true_pairs_from_false():
+    starts = jnp.array([[0, 1, 9, 30], [0, 2, 12, 40]])
+    truth = jnp.eye(8)
+    good, metrics = pair_losses(truth, starts, jnp.array([0, 1]))
+    bad, _ = pair_losses(1 - truth, starts, jnp.array([0, 1]))
+    assert metrics["accuracy"] == 1
+    assert good < 1e-3 < 5 < bad
+    # Windows less than three frames apart are neither true nor false.
+    near = truth.at[0, 1].set(1.0).at[5, 4].set(1.0)
+    same, _ = pair_losses(near, starts, jnp.array([0, 1]))
+    np.testing.assert_allclose(same, good)
+    # Of one speaker's clips, only windows of the same clip are known to be false.
+    across = truth.at[0, 5].set(1.0)
+    one, _ = pair_losses(across, starts, jnp.array([3, 3]))
+    two, _ = pair_losses(across, starts, jnp.array([3, 4]))
+    assert one < 1e-3 < two
+
+
+def test_confidence_of_every_window(expert):
+    content, motion = clip(30)
+    args = (EXPERT, expert["params"], expert["aux"], content)
+    whole = sync_confidence(*args, motion.reshape(30, 68, 3))
+    mouth = sync_confidence(*args, motion.reshape(30, 68, 3)[:, 48:68])
+    assert whole.shape == (26,)
+    np.testing.assert_allclose(whole, mouth, atol=1e-6)
+    assert (whole >= 0).all() and (whole <= 1 + 1e-6).all()
+    part = sync_confidence(EXPERT, *args[1:3], content[8:18], motion[4:9])
+    np.testing.assert_allclose(part, whole[4:5], atol=1e-5)
+
+
+def test_offset_accuracy():
+    audio = jnp.eye(12)
+    assert (offset_accuracy(audio, audio) == 1).all()
+    late = jnp.roll(audio, 4, axis=0)  # each audio's mouth is four windows later
+    assert (offset_accuracy(audio, late) < 1).any()

@@ -1,0 +1,95 @@
+"""Every config and every sweep loads, and its keys are those of what it configures."""
+
+import importlib.util
+import inspect
+from pathlib import Path
+
+import pytest
+
+from emogene_jax.audio_to_motion import stage as audio_stage
+from emogene_jax.audio_to_motion.lip_sync import LipSync
+from emogene_jax.audio_to_motion.vae import AudioToMotion
+from emogene_jax.data import batches
+from emogene_jax.emotion_to_video import stage as video_stage
+from emogene_jax.emotion_to_video.head import HeadSize
+from emogene_jax.emotion_to_video.torso import TorsoSize
+from emogene_jax.motion_to_emotion.deformation import Deformer
+from emogene_jax.motion_to_emotion.stage import motion_to_emotion_stage
+from emogene_jax.signals import UserError
+from emogene_jax.train.loop import train
+from emogene_jax.train.state import Optimizer
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGURED = {
+    "lip_sync": (LipSync, audio_stage.lip_sync_stage, batches.clip_batches),
+    "audio_to_motion": (
+        AudioToMotion,
+        audio_stage.audio_to_motion_stage,
+        batches.clip_batches,
+    ),
+    "motion_to_emotion": (Deformer, motion_to_emotion_stage, batches.pair_batches),
+    "head": (HeadSize, video_stage.head_stage, None),
+    "torso": (TorsoSize, video_stage.torso_stage, None),
+}
+
+
+def load(path: Path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", CONFIGURED)
+@pytest.mark.parametrize("arg", ["", "runlocal"])
+def test_keys_are_arguments_of_what_they_configure(name, arg):
+    config = load(ROOT / "configs" / f"{name}.py").get_config(arg)
+    assert config.name == name and config.is_locked
+    model, stage, batch = CONFIGURED[name]
+    for section, target in (
+        (config.model, model),
+        (config.stage, stage),
+        (config.get("batch", {}), batch),
+        (config.optimizer, Optimizer),
+        (config.train, train),
+    ):
+        names = inspect.signature(target).parameters if target else {}
+        assert set(section) <= set(names), (name, target)
+    assert config.train.steps == 2 or not arg
+    model(**config.model)
+
+
+@pytest.mark.parametrize("name", CONFIGURED)
+def test_sweeps_override_what_is_there(name):
+    module = load(ROOT / "configs" / f"{name}.py")
+    sweeps = [item for item in vars(module) if item.startswith("sweep_")]
+    assert sweeps
+    for sweep in sweeps:
+        points = list(getattr(module, sweep)())
+        assert len(points) > 1
+        for point in points:
+            config = module.get_config()
+            config.update_from_flattened_dict(point)  # raises on a typo or a type
+
+
+def test_an_unknown_argument_is_told():
+    with pytest.raises(UserError, match="'big'.*runlocal"):
+        load(ROOT / "configs" / "head.py").get_config("big")
+
+
+def test_no_config_is_left_out():
+    files = {path.stem for path in (ROOT / "configs").glob("*.py")}
+    assert files == {*CONFIGURED, "__init__", "common"}
+
+
+def test_sweep_prints_the_product():
+    sweep = load(ROOT / "launch" / "sweep.py")
+    lines = list(
+        sweep.commands(
+            ROOT / "configs" / "head.py", "lr,width", Path("runs"), ["--x=1"]
+        )
+    )
+    assert len(lines) == 9 and all(line[-1] == "--x=1" for line in lines)
+    places = {line[line.index("--workdir") + 1] for line in lines}
+    assert "runs/head/learning_rate=0.001,hidden=32" in places and len(places) == 9
+    assert "--config.model.hidden=128" in lines[-1]

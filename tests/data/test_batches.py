@@ -1,0 +1,134 @@
+"""Batches are a function of (seed, step), and hold what the records hold."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from emogene_jax.data import records
+from emogene_jax.data.batches import clip_batches, emotion_pairs, pair_batches
+from emogene_jax.signals import EMOTIONS, UserError
+
+WORLD = records.World(
+    speakers=2, sentences=2, emotions=("neutral", "happy"), intensities=(0.5, 1.0)
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return records.write_synthetic(WORLD, tmp_path_factory.mktemp("records"))
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return list(records.synthetic_clips(WORLD, "train", processes=1))
+
+
+def first(batches, start, count=1):
+    return list(itertools.islice(batches(start), count))
+
+
+def equal(a, b):
+    assert a.keys() == b.keys()
+    return all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def test_windows_are_windows_of_clips(folder, clips):
+    # 300 frames are more than any clip has, 60 fewer.
+    for frames in (60, 300):
+        batches = clip_batches(folder, batch_size=12, frames=frames, neutral=False)
+        (batch,) = first(batches, 0)
+        assert batch["content"].shape == (12, 2 * frames, 80)
+        assert batch["mask"].shape == (12, frames) and batch["blink"].dtype == np.int32
+        for row in range(12):
+            _find(clips, {name: array[row] for name, array in batch.items()})
+
+
+def _find(clips, window):
+    """The window is a stretch of some clip, all signals in step, padded with 0."""
+    kept = int(window["mask"].sum())
+    assert (window["mask"][kept:] == 0).all() and (window["motion"][kept:] == 0).all()
+    assert (window["content"][2 * kept :] == 0).all()
+    for clip in clips:
+        for start in range(len(clip.motion) - kept + 1):
+            if np.array_equal(
+                clip.motion[start : start + kept], window["motion"][:kept]
+            ):
+                sound = slice(2 * start, 2 * (start + kept))
+                np.testing.assert_array_equal(
+                    clip.content[sound], window["content"][: 2 * kept]
+                )
+                np.testing.assert_array_equal(clip.f0[sound], window["f0"][: 2 * kept])
+                np.testing.assert_array_equal(
+                    clip.blink[start : start + kept], window["blink"][:kept]
+                )
+                assert clip.speaker == window["speaker"]
+                return
+    raise AssertionError("no clip has this window")
+
+
+def test_any_step_is_reached_directly(folder):
+    batches = clip_batches(folder, batch_size=5, frames=60, seed=3)
+    run = first(batches, 0, 9)  # into the fourth epoch of 12 clips
+    for step in (1, 4, 8):
+        assert equal(first(batches, step)[0], run[step])
+    other = clip_batches(folder, batch_size=5, frames=60, seed=4)
+    assert not equal(first(other, 0)[0], run[0])
+    assert not equal(run[0], run[1])
+
+
+def test_an_epoch_has_every_clip_once(folder, clips):
+    batches = clip_batches(folder, batch_size=12, frames=300, neutral=False)
+    for batch in first(batches, 0, 2):
+        lengths = batch["mask"].sum(1).astype(int)
+        seen = {batch["motion"][row, : lengths[row]].tobytes() for row in range(12)}
+        assert seen == {clip.motion.tobytes() for clip in clips}
+
+
+def test_hosts_share_a_batch(folder):
+    whole = first(clip_batches(folder, batch_size=4, frames=60), 2)[0]
+    halves = [
+        first(clip_batches(folder, batch_size=4, frames=60, hosts=(host, 2)), 2)[0]
+        for host in range(2)
+    ]
+    for name in whole:
+        both = np.concatenate([half[name] for half in halves])
+        rows = lambda array: sorted(row.tobytes() for row in array)  # noqa: E731
+        assert rows(both) == rows(whole[name])
+
+
+def test_pairs_are_of_one_moment(folder, clips):
+    pairs = emotion_pairs(folder)
+    assert len(pairs["neutral"]) == sum(len(clip.motion) for clip in clips)
+    neutral = pairs["emotion"] == EMOTIONS.index("neutral")
+    assert neutral.any() and set(pairs["intensity"][~neutral]) == {0.5, 1.0}
+    np.testing.assert_array_equal(
+        pairs["neutral"][neutral], pairs["emotional"][neutral]
+    )
+    moved = np.abs(pairs["emotional"] - pairs["neutral"]).max(1)
+    assert (moved[~neutral] > 0.01).all()
+
+
+def test_pair_batches_by_step(folder):
+    pairs = emotion_pairs(folder, "validation")
+    count = len(pairs["emotion"])
+    size = count // 3 + 1
+    batches = pair_batches(folder, "validation", batch_size=size)
+    run = first(batches, 0, 5)
+    assert equal(first(batches, 4)[0], run[4])
+    rows = np.concatenate([batch["emotional"] for batch in run])
+    once = {row.tobytes() for row in rows[:count]}
+    assert once == {row.tobytes() for row in pairs["emotional"]}
+    halves = [pair_batches(folder, batch_size=4, hosts=(host, 2)) for host in range(2)]
+    both = np.concatenate([first(half, 1)[0]["neutral"] for half in halves])
+    (whole,) = first(pair_batches(folder, batch_size=4), 1)
+    np.testing.assert_array_equal(both, whole["neutral"])
+
+
+def test_what_is_missing_is_told(folder, tmp_path):
+    with pytest.raises(UserError, match="found 0 sets of records"):
+        clip_batches(tmp_path)
+    with pytest.raises(UserError, match=r"splits \['train', 'validation'\].*test"):
+        clip_batches(folder, "test")
+    with pytest.raises(UserError, match="batch_size 5 is not divisible by 2 hosts"):
+        clip_batches(folder, batch_size=5, hosts=(0, 2))
