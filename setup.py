@@ -26,7 +26,7 @@ CORE = [
     "absl-py>=2.3.1",
     "safetensors>=0.8",
     "scipy>=1.14",
-    "Pillow>=11",
+    "Pillow>=11.3",
     "av>=18,<20",  # video and sound; brings its own FFmpeg
     "tqdm",
     # The CPU build: TensorFlow only reads records, and must not take the GPU's memory.

@@ -34,7 +34,7 @@ PRIOR_VERSION = 1  # of what the built-in deformation model learns from
 def prepare(videos, out, size=512, crop="auto", face_model=None):
     """Videos of one person -> a prepared portrait in folder `out`."""
     from emogene_jax.data.records import write_portrait_records
-    from emogene_jax.face.portrait import prepare_portrait
+    from emogene_jax.face.portrait import prepare as prepare_portrait
 
     portrait = prepare_portrait(videos, size, crop, face_model)
     save_portrait(portrait, Path(out))
@@ -71,7 +71,9 @@ def create(
         print(f"{out}: finished before; nothing to do")
         return
     parallel.enable_compilation_cache()
-    portrait = _portrait(sources, work, size, crop, face_model)
+    portrait = _portrait(
+        sources, work, size, crop, face_model, need_sound=audio_to_motion is None
+    )
     held = held_out(len(portrait.frames), holdout_seconds)
     training = cut(portrait, slice(0, len(portrait.frames) - held))
     prior = load_deformation(deformation)
@@ -192,7 +194,7 @@ def load_audio_to_motion(workdir):
     return dict(sizes), {"params": saved.params, "aux": saved.aux}
 
 
-def _portrait(sources, work, size, crop, face_model) -> Portrait:
+def _portrait(sources, work, size, crop, face_model, need_sound) -> Portrait:
     """The prepared portrait among the sources, or one that is prepared now (once)."""
     folder = Path(sources[0])
     if (folder / "portrait.json").is_file():
@@ -204,12 +206,17 @@ def _portrait(sources, work, size, crop, face_model) -> Portrait:
                 f"{folder}: prepared at {portrait.camera.size} px, --size asks for "
                 f"{size}: leave it out, or prepare again"
             )
+        if need_sound and not len(portrait.waveform):
+            raise UserError(f"{folder}: no sound track, expected speech")
         return portrait
     data = work / "portrait"
     if not data.exists():
-        from emogene_jax.face.portrait import prepare_portrait
+        from emogene_jax.face.portrait import prepare as prepare_portrait
 
-        save_portrait(prepare_portrait(sources, size or 256, crop, face_model), data)
+        portrait = prepare_portrait(
+            sources, size or 256, crop, face_model, need_sound=need_sound
+        )
+        save_portrait(portrait, data)
     return load_portrait(data)
 
 

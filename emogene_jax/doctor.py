@@ -65,7 +65,7 @@ def _versions() -> list[Row]:
 def _devices() -> list[Row]:
     import jax
 
-    rows = [(f"device {d.id}", "ok", d.device_kind) for d in jax.devices()]
+    rows = [(f"device {d.id}", "ok", d.device_kind) for d in parallel.device_names()]
     cores = os.cpu_count()
     rows.append(("processor", "ok", f"{platform.machine()}, {cores} cores"))
     if jax.default_backend() == "cpu" and shutil.which("nvidia-smi"):

@@ -207,6 +207,7 @@ def learn(
         results["audio_to_motion"] = result
         audio_to_motion = sizes, {"params": result.ema_params, "aux": result.aux}
     sizes, trained = audio_to_motion
-    info = {"audio_to_motion": sizes, "content": portrait.info.get("content")}
+    content = {"type": "log_mel", "channels": portrait.content.shape[-1]}
+    info = {"audio_to_motion": sizes, "content": content}
     avatar = Avatar(fields, trained, deformation, portrait.rest, portrait.pose, info)
     return avatar, results

@@ -14,6 +14,7 @@ from emogene_jax.train.state import Optimizer
 
 def train_from_config(config, workdir) -> TrainResult:
     """Train the stage that `config.name` says (configs/), in work directory `workdir`."""
+    parallel.connect()
     parallel.enable_compilation_cache()
     stage, data, validation, frozen = _BUILDERS[config.name](config, Path(workdir))
     result = train(
@@ -57,15 +58,11 @@ def _audio_to_motion(config, workdir):
 
 
 def _motion_to_emotion(config, workdir):
-    from emogene_jax.data.batches import emotion_pairs, pair_batches
+    from emogene_jax.data.batches import pair_batches
     from emogene_jax.motion_to_emotion.stage import motion_to_emotion_stage
 
     stage = motion_to_emotion_stage(**config.model.to_dict(), **config.stage.to_dict())
-
-    def batches(records, split, **options):
-        return pair_batches(emotion_pairs(records, split), **options)
-
-    return stage, *_records(config, workdir, batches), None
+    return stage, *_records(config, workdir, pair_batches), None
 
 
 def _head(config, workdir):
@@ -139,7 +136,7 @@ def _records(config, workdir, batches_of):
     records = Path(config.data)
     if config.data == "synthetic":
         records = write_synthetic(World(**config.world.to_dict()), workdir / "data")
-    hosts = (jax.process_index(), jax.process_count())
+    hosts = parallel.host()
     options = config.batch.to_dict()
     batches = batches_of(records, "train", seed=config.seed, hosts=hosts, **options)
     held = batches_of(records, "validation", seed=config.seed, **options)(0)

@@ -181,7 +181,6 @@ def _in_thread(frames: Iterable[np.ndarray], work) -> int:
     """
     waiting = queue.Queue(maxsize=8)
     failed = []
-    aborted = threading.Event()
 
     def arrivals():
         while (frame := waiting.get()) is not None:
@@ -205,7 +204,6 @@ def _in_thread(frames: Iterable[np.ndarray], work) -> int:
             waiting.put(np.asarray(frame))
             count += 1
     finally:
-        aborted.set()
         waiting.put(None)
         thread.join()
     if failed:

@@ -17,7 +17,7 @@ PERSON_SIZE = {
     "condition": 64,
     "flow_hidden": 48,
     "flow_layers": 2,
-    "motion_scale": 10.0,
+    "motion_scale": 20.0,
     "downsample": "stack",
 }
 

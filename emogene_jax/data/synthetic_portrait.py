@@ -55,7 +55,7 @@ def synthetic_portrait(
         emotion=np.repeat([EMOTIONS.index(t.emotion) for t in takes], lengths).astype(
             np.int32
         ),
-        info={"content": {"type": "log_mel", "channels": 80}, "source": "synthetic"},
+        info={"sources": ["synthetic"]},
     )
 
 

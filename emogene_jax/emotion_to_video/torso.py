@@ -65,6 +65,7 @@ class PoseCode(NamedTuple):
 
 
 def fit_pose_code(pose: Pose) -> PoseCode:
+    """The code of a portrait's poses."""
     from scipy.spatial.transform import Rotation
 
     mean = Rotation.from_matrix(pose.rotation).mean().as_matrix()

@@ -105,11 +105,14 @@ def write_preview(path: Path, rendered: np.ndarray, true: np.ndarray) -> None:
 def _landmark_distance(rendered, true, face_model):
     """{"mouth", "face"} in px, the same tracker on both; None where it is not at hand."""
     try:
-        from emogene_jax.face.tracking import track_68
+        from emogene_jax.evaluate.compare import track_landmarks
+        from emogene_jax.face.tracking import find_model
 
-        seen, expected = track_68(rendered, face_model), track_68(true, face_model)
+        model = find_model(face_model)
     except (ImportError, UserError):
         return None
+    seen = track_landmarks(rendered, model, "rendered frames")
+    expected = track_landmarks(true, model, "held-out frames")
     return {
         "mouth": lmd(seen, expected, MOUTH),
         "face": lmd(seen, expected, FACE),

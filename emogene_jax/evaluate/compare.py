@@ -102,10 +102,15 @@ def _landmarks(path, model, absent: dict) -> np.ndarray | None:
     if model is None:
         return None
     try:
-        track = track_video(iter_frames(path), model, str(path))
+        return track_landmarks(iter_frames(path), model, str(path))
     except UserError as error:
         absent["lmd, face, mouth"] = str(error)
         return None
+
+
+def track_landmarks(frames, model, name: str) -> np.ndarray:
+    """[T, 68, 2] px of frames [H, W, 3], NaN where no face was found."""
+    track = track_video(frames, model, name)
     return np.where(track.found[:, None, None], to_68(track.points)[..., :2], np.nan)
 
 

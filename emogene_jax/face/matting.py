@@ -154,8 +154,9 @@ def _cut_key_frames(cv2, frames, points, keys) -> np.ndarray:
         goes_along = cv2.erode((motion > 0.5).astype(np.uint8), ellipse) > 0
         goes_along &= label != cv2.GC_BGD
         if goes_along.any():  # a moving head shows its outline: the rest is far from it
-            near = goes_along | (label == cv2.GC_FGD) | (label == cv2.GC_PR_FGD)
-            label[distance_transform_edt(~near) > _NEAR] = cv2.GC_BGD
+            likely = (label == cv2.GC_FGD) | (label == cv2.GC_PR_FGD)
+            far = distance_transform_edt(~(goes_along | likely)) > _NEAR
+            label[far & ~_below_chin(points[key][None])[0]] = cv2.GC_BGD
         label[goes_along] = cv2.GC_FGD
         label[(motion < -0.4) & (label != cv2.GC_FGD)] = cv2.GC_BGD
         labels.append(label)

@@ -260,8 +260,10 @@ def _mattes(frames, points, lengths, size):
     heads, torsos, backgrounds = [], [], []
     for clip in np.split(np.arange(len(frames)), np.cumsum(lengths)[:-1]):
         mattes = make_mattes(frames[clip], at[clip])
-        heads += [_resize(matte, size) for matte in mattes.head]
-        torsos += [_resize(matte, size) for matte in mattes.torso]
+        for head, torso in zip(mattes.head, mattes.torso, strict=True):
+            whole = _resize(head + torso, size)  # so that rounding never exceeds 255
+            heads.append(np.minimum(_resize(head, size), whole))
+            torsos.append(whole - heads[-1])
         backgrounds.append(_resize(mattes.background, size))
     pictures = np.stack([_resize(frame, size) for frame in frames])
     longest = backgrounds[int(np.argmax(lengths))]

@@ -224,7 +224,7 @@ def smooth_pose(pose: Pose, middle: np.ndarray) -> Pose:
     return Pose(rotation, centre - rotation @ middle)
 
 
-def head_mesh(tracked, fit: HeadFit, smoothing=0.7) -> np.ndarray:
+def head_mesh(tracked, fit: HeadFit) -> np.ndarray:
     """The tracked points in head space, [T, 478, 3] cm.
 
     Along the ray of the image point; the depth is the tracker's own, brought into head

@@ -97,7 +97,6 @@ def _download(target: Path) -> None:
 def _import_mediapipe():
     # mediapipe imports TensorFlow where it finds it: 4 s and 1 GB for nothing.
     hide = "tensorflow" not in sys.modules
-    os.environ.setdefault("GLOG_minloglevel", "2")  # its greetings on stderr
     if hide:
         sys.modules["tensorflow"] = None
     try:
