@@ -33,7 +33,8 @@ def get_config(arg=""):
             "flow_hidden": 64,
             "flow_layers": 4,
             "flow_blocks": 4,
-            "motion_scale": 1.0,
+            "motion_scale": 20.0,  # eye distances are small: the KL would win
+            "downsample": "stack",  # "nearest" for the official layout
         }
     )
     # audio_to_motion.stage.audio_to_motion_stage

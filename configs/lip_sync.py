@@ -19,7 +19,7 @@ def get_config(arg=""):
     config.data = "synthetic"  # or a folder of clip records (data/records.py)
     config.world = ConfigDict(common.WORLD)
     # audio_to_motion.lip_sync.LipSync
-    config.model = ConfigDict({"channels": 512, "motion_scale": 1.0})
+    config.model = ConfigDict({"channels": 512, "motion_scale": 20.0})
     # audio_to_motion.stage.lip_sync_stage
     config.stage = ConfigDict({"windows_per_clip": 4})
     # data.batches.clip_batches

@@ -205,8 +205,6 @@ def _config(name: str, plan: Preset, records: Path, work: Path):
             "frozen.lip_sync": str(work / "lip_sync"),
             "stage.mouth_weight": 3.0,
             "stage.kl_weight": 0.1,
-            "model.motion_scale": 20.0,
-            "model.downsample": "stack",
         }
     config.update_from_flattened_dict(small)
     return config

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from emogene_jax import parallel
 from emogene_jax import __version__
 from emogene_jax.cache import cache_folder
 
@@ -65,7 +66,7 @@ def _versions() -> list[Row]:
 def _devices() -> list[Row]:
     import jax
 
-    rows = [(f"device {d.id}", "ok", d.device_kind) for d in parallel.device_names()]
+    rows = [("device", "ok", name) for name in parallel.device_names()]
     cores = os.cpu_count()
     rows.append(("processor", "ok", f"{platform.machine()}, {cores} cores"))
     if jax.default_backend() == "cpu" and shutil.which("nvidia-smi"):

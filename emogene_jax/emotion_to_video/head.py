@@ -37,6 +37,19 @@ class FrameState(NamedTuple):
     bias: jax.Array  # [B, hidden]
 
 
+class BiasedRows(nn.Module):
+    """A dense layer of which the last rows of the kernel are given: [x, y] @ [W; rows]."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x, rows):
+        """[P, width] of x [P, F + len(rows)] and rows [n, width]."""
+        shape = (x.shape[-1] - len(rows), self.width)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        return x @ jnp.concatenate([kernel, rows])
+
+
 class HeadField(nn.Module):
     """Parameters of the head field; `frame` once a frame, then `__call__` per sample."""
 
@@ -64,10 +77,9 @@ class HeadField(nn.Module):
         self.condition_bias = nn.Dense(
             s.hidden, kernel_init=nn.initializers.normal(0.02), name="condition_bias"
         )
-        self.first = nn.Dense(s.hidden, name="first")
+        self.first = BiasedRows(s.hidden, name="first")
         self.second = nn.Dense(s.hidden, name="second")
-        self.look = nn.Dense(s.hidden, use_bias=False, name="look")
-        self.last = nn.Dense(4, name="last")
+        self.last = nn.Dense(13, name="last")
 
     def frame(self, rig: Rig, condition) -> FrameState:
         """The field of frames with conditions [B, C]."""
@@ -78,24 +90,37 @@ class HeadField(nn.Module):
 
     def __call__(self, rig: Rig, state: FrameState, points, directions):
         """Density [B, P] per cm and colour [B, P, 3] at points [B, P, 3] in cm of the
-        frames' own head space, seen along directions [B, P, 3]."""
+        frames' own head space, P / R successive ones on each ray, seen along the rays'
+        directions [B, R, 3]."""
         return self.rest_face(rig, state, step_back(rig, state, points), directions)
 
     def rest_face(self, rig, state, points, directions):
         """The same at points [B, P, 3] of the rest face."""
         unit = (points - rig.low) / (rig.high - rig.low)
-        sides = jnp.stack([unit[..., :2], unit[..., 1:], unit[..., ::2]], 1)
-        coarse = read_planes(state.planes, sides)
-        fine = read_planes(
-            self.fine_planes, jnp.moveaxis(sides, 1, 0).reshape(3, -1, 2)
-        ).reshape(3, *points.shape[:2], -1)
-        features = jnp.concatenate([*jnp.moveaxis(coarse, 1, 0), *fine], -1)
-        hidden = nn.relu(self.first(features) + state.bias[:, None])
-        hidden = nn.relu(self.second(hidden) + self.look(directions))
-        out = self.last(hidden)
+        # Plane by plane: XLA:CPU fuses the reads of one plane, and not those of three.
+        features = []
+        for plane, axes in enumerate(((0, 1), (1, 2), (0, 2))):
+            side = jnp.stack([unit[..., axis] for axis in axes], -1)
+            coarse = read_planes(state.planes[:, plane], side)
+            fine = read_planes(self.fine_planes[plane], side.reshape(-1, 2))
+            features += [coarse.reshape(fine.shape[0], -1), fine]
+        # Which frame a sample is of, as features: the bias of a frame is then a row of
+        # the first product, and so is its gradient.
+        frames, count = points.shape[:2]
+        frame = jnp.arange(frames * count) // count
+        features.append(jax.nn.one_hot(frame, frames))
+        # Flat: the gradients of a batched product take three times as long on a CPU.
+        hidden = nn.relu(self.first(jnp.concatenate(features, -1), state.bias))
+        hidden = nn.relu(self.second(hidden))
+        out = self.last(hidden).reshape(frames, directions.shape[1], -1, 13)
+        # Colour is linear in the direction: spherical harmonics up to degree 1.
+        turn = out[..., 4:].reshape(*out.shape[:-1], 3, 3)
+        look = (turn * directions[:, :, None, None]).sum(-1)
+        colour = nn.sigmoid(out[..., 1:4] + look).reshape(frames, count, 3)
+        out = out.reshape(frames, count, 13)
         # 2 / cm at the start: a ray that is new to a place can see into it.
         density = jnp.exp(jnp.clip(out[..., 0] + 0.7, -12.0, 6.0))
-        return density, nn.sigmoid(out[..., 1:])
+        return density, colour
 
 
 def step_back(rig: Rig, state: FrameState, points):

@@ -47,13 +47,12 @@ def march(field, params, rig, density, state, rays, samples, key=None):
     edges = jax.lax.stop_gradient(edges)
     width = jnp.diff(edges)
     points = _along(rays, 0.5 * (edges[..., 1:] + edges[..., :-1]))
-    directions = jnp.broadcast_to(rays.directions[..., None, :], points.shape)
     sigma, colour = field.apply(
         {"params": params},
         rig,
         state,
         points.reshape(frames, -1, 3),
-        directions.reshape(frames, -1, 3),
+        rays.directions,
     )
     sigma = sigma.reshape(frames, count, samples)
     hit = far > near
