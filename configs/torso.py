@@ -19,14 +19,13 @@ def get_config(arg=""):
     config.frozen = ConfigDict({"head": ""})  # the head's work directory
     # emotion_to_video.torso.TorsoSize
     config.model = ConfigDict(
-        {"coarse": 32, "fine": 256, "features": 8, "warp": 12, "hidden": 32}
+        {"coarse": 32, "fine": 256, "features": 8, "warp": 6, "hidden": 32}
     )
     # emotion_to_video.stage.torso_stage
     config.stage = ConfigDict(
         {
             "frames": 16,  # looked at per step: a multiple of the devices
             "rays": 1024,  # of each
-            "samples": 24,  # on each, through the head
             "matte_weight": 0.03,
         }
     )
@@ -65,7 +64,6 @@ def get_config(arg=""):
             "model.hidden": 16,
             "stage.frames": 8,
             "stage.rays": 16,
-            "stage.samples": 8,
         },
     )
 

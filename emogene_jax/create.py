@@ -113,7 +113,7 @@ def lesson(size: int, preset: str) -> Lesson:
     if preset == "gpu":
         plan = Plan(head, torso, 8000, 4000, head_rays=1024, torso_rays=1024)
         return Lesson(plan, 3000)
-    return Lesson(Plan(head, torso, 2200, 700), 1200)
+    return Lesson(Plan(head, torso, 2200, 3000), 1200)
 
 
 def held_out(frames: int, seconds: float | None) -> int:

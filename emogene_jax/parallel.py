@@ -55,6 +55,11 @@ def device_count() -> int:
     return jax.device_count()
 
 
+def loops_on_device() -> bool:
+    """Whether many steps per dispatch pay: where a dispatch costs as much as a step."""
+    return jax.default_backend() != "cpu"
+
+
 def is_main_process() -> bool:
     """Whether this host writes logs."""
     return jax.process_index() == 0

@@ -80,7 +80,7 @@ def _head(config, workdir):
 
 
 def _torso(config, workdir):
-    from emogene_jax.emotion_to_video.fit import person_rig, resident
+    from emogene_jax.emotion_to_video import fit
     from emogene_jax.emotion_to_video.head import HeadSize
     from emogene_jax.emotion_to_video.stage import torso_stage
     from emogene_jax.emotion_to_video.torso import TorsoSize, fit_pose_code
@@ -88,19 +88,25 @@ def _torso(config, workdir):
     if not config.frozen.head:
         raise UserError("config torso: frozen.head must name the head's work directory")
     portrait = _portrait(config)
-    rig = person_rig(portrait)
+    rig, code = fit.person_rig(portrait), fit_pose_code(portrait.pose)
     saved = checkpoint.load(config.frozen.head)
-    stage = torso_stage(
+    size = TorsoSize(**config.model.to_dict())
+    fields = fit.Fields(
+        rig,
+        saved.params,
+        saved.aux["density"],
+        None,
+        code,
         portrait.camera,
+        portrait.background,
         HeadSize(**_model_of(saved, config.frozen.head)),
-        TorsoSize(**config.model.to_dict()),
-        **config.stage.to_dict(),
+        size,
+        saved.config["config"]["stage"]["samples"],
     )
-    frozen = {
-        "rig": jax.tree.map(jnp.asarray, rig),
-        "head": {"params": saved.params, "aux": saved.aux},
-    }
-    return stage, resident(portrait, rig, fit_pose_code(portrait.pose)), (), frozen
+    data = fit.resident(portrait, rig, code)
+    data["heads"] = fit.rendered_heads(fields, portrait)
+    stage = torso_stage(portrait.camera, size, **config.stage.to_dict())
+    return stage, data, (), None
 
 
 _BUILDERS = {

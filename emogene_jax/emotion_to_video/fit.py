@@ -9,6 +9,7 @@ import numpy as np
 from emogene_jax.data.schema import Portrait
 from emogene_jax.emotion_to_video import stage as stages
 from emogene_jax.emotion_to_video.head import HeadSize
+from emogene_jax.emotion_to_video.render import Renderer
 from emogene_jax.emotion_to_video.rig import (
     Rig,
     condition,
@@ -35,7 +36,7 @@ class Fields(NamedTuple):
     rig: Rig
     head: Any  # parameters
     density: Any  # [D, H, W] the head's occupancy grid
-    torso: Any  # parameters
+    torso: Any  # parameters; None = not there yet: the head before the background
     code: PoseCode
     camera: Camera
     background: np.ndarray  # [H, W, 3] uint8
@@ -53,7 +54,7 @@ class Plan(NamedTuple):
     torso_steps: int
     frames: int = 8  # looked at per step
     head_rays: int = 256  # per frame
-    torso_rays: int = 384
+    torso_rays: int = 1024
     samples: int = 16
     ckpt_steps: int = 250
 
@@ -97,19 +98,55 @@ def fit_fields(
     code = fit_pose_code(portrait.pose)
     filmed = resident(portrait, rig, code)
     shown = filmed if varied is None else joined(filmed, resident(varied, rig, code))
-    device_rig = Rig(*map(jnp.asarray, rig))
-    head = train(
-        stages.head_stage(
-            portrait.camera,
-            plan.head_size,
-            plan.frames,
-            plan.head_rays,
-            plan.samples,
+    head = _train_head(portrait.camera, plan, shown, rig, Path(workdir) / "head", seed)
+    fields = Fields(
+        rig,
+        head.ema_params,
+        head.aux["density"],
+        None,
+        code,
+        portrait.camera,
+        portrait.background,
+        plan.head_size,
+        plan.torso_size,
+        plan.samples,
+    )
+    filmed |= {"heads": rendered_heads(fields, portrait)}
+    torso = train(
+        stages.torso_stage(
+            portrait.camera, plan.torso_size, plan.frames, plan.torso_rays
         ),
-        workdir=Path(workdir) / "head",
+        workdir=Path(workdir) / "torso",
+        steps=plan.torso_steps,
+        batch_source=filmed,
+        optimizer=FIELD_OPTIMIZER._replace(learning_rate=4e-3),
+        ema=0.99,
+        seed=seed,
+        ckpt_steps=4 * plan.ckpt_steps,
+        val_steps=plan.torso_steps,
+        scan_steps=25,
+        label="torso",
+    )
+    fields = fields._replace(torso=torso.ema_params)
+    return fields, {"head": head, "torso": torso}
+
+
+def rendered_heads(fields: Fields, portrait: Portrait) -> np.ndarray:
+    """The head alone in every frame, [T, H, W, 4] uint8, as the torso is to see it."""
+    motion = landmarks_to_motion(portrait.landmarks, portrait.rest)
+    pairs = Renderer(fields).frames(motion, portrait.pose, layers=True)
+    return np.stack([head for _, head in pairs])
+
+
+def _train_head(camera, plan: Plan, shown: dict, rig: Rig, workdir: Path, seed: int):
+    return train(
+        stages.head_stage(
+            camera, plan.head_size, plan.frames, plan.head_rays, plan.samples
+        ),
+        workdir=workdir,
         steps=plan.head_steps,
         batch_source=shown,
-        frozen={"rig": device_rig},
+        frozen={"rig": Rig(*map(jnp.asarray, rig))},
         optimizer=FIELD_OPTIMIZER,
         ema=0.99,
         seed=seed,
@@ -118,41 +155,6 @@ def fit_fields(
         scan_steps=25,
         label="head",
     )
-    trained = {"params": head.ema_params, "aux": head.aux}
-    torso = train(
-        stages.torso_stage(
-            portrait.camera,
-            plan.head_size,
-            plan.torso_size,
-            plan.frames,
-            plan.torso_rays,
-            plan.samples,
-        ),
-        workdir=Path(workdir) / "torso",
-        steps=plan.torso_steps,
-        batch_source=filmed,
-        frozen={"rig": device_rig, "head": trained},
-        optimizer=FIELD_OPTIMIZER,
-        ema=0.99,
-        seed=seed,
-        ckpt_steps=plan.ckpt_steps,
-        val_steps=plan.torso_steps,
-        scan_steps=25,
-        label="torso",
-    )
-    fields = Fields(
-        rig,
-        head.ema_params,
-        head.aux["density"],
-        torso.ema_params,
-        code,
-        portrait.camera,
-        portrait.background,
-        plan.head_size,
-        plan.torso_size,
-        plan.samples,
-    )
-    return fields, {"head": head, "torso": torso}
 
 
 # Without the clip a learning rate that is fast enough now and then empties the field.

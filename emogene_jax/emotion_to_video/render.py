@@ -198,15 +198,17 @@ class Renderer:
             layer = jax.lax.dynamic_update_slice(
                 jnp.zeros((size, size, 4)), layer, (*corner, 0)
             )
-            rows, columns = window_pixels(jnp.zeros((1, 2)), size)
-            torso_colour, opacity = torso.apply(
-                {"params": torso_params},
-                code[None],
-                pixel_place(rows, columns, camera),
-                layer.reshape(1, -1, 4),
-            )
-            back = over(torso_colour[0], opacity[0], behind.reshape(-1, 3))
-            back = back.reshape(size, size, 3)
+            back = behind
+            if fields.torso is not None:
+                rows, columns = window_pixels(jnp.zeros((1, 2)), size)
+                torso_colour, opacity = torso.apply(
+                    {"params": torso_params},
+                    code[None],
+                    pixel_place(rows, columns, camera),
+                    layer.reshape(1, -1, 4),
+                )
+                back = over(torso_colour[0], opacity[0], behind.reshape(-1, 3))
+                back = back.reshape(size, size, 3)
             frame = layer[..., :3] + (1 - layer[..., 3:]) * back
             return _to_bytes(frame), _to_bytes(layer)
 

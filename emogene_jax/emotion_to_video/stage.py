@@ -121,17 +121,15 @@ def head_stage(
 
 def torso_stage(
     camera: Camera,
-    head_size: HeadSize = HeadSize(),
     size: TorsoSize = TorsoSize(),
     frames: int = 8,
-    rays: int = 384,
-    samples: int = 16,
+    rays: int = 512,
     matte_weight: float = 0.03,
 ) -> Stage:
     """The torso field, learned against whole frames behind a finished head.
 
-    `frozen` is {"rig", "head": {"params", "aux"}}."""
-    head = HeadField(head_size)
+    The head is frozen, so it is rendered once and lies beside the frames: resident data
+    also has "heads" [T, H, W, 4] uint8, premultiplied colour and alpha."""
     field = TorsoField(size)
 
     def init(key, batch):
@@ -140,33 +138,24 @@ def torso_stage(
         return params["params"], {}
 
     def loss(params, aux, frozen, batch, key, step):
-        rig, trained = frozen["rig"], frozen["head"]
-        state = head.apply(
-            {"params": trained["params"]}, rig, batch["condition"], method="frame"
-        )
-        view = pixel_rays(batch["rows"], batch["columns"], *batch["pose"], camera)
-        density = seen_density(rig, trained["aux"]["density"])
-        colour, alpha = jax.lax.stop_gradient(
-            march(head, trained["params"], rig, density, state, view, samples)
-        )
+        del frozen, key, step
+        colour, alpha = batch["head"][..., :3], batch["head"][..., 3:]
         torso, opacity = field.apply(
             {"params": params},
             batch["code"],
             pixel_place(batch["rows"], batch["columns"], camera),
-            jnp.concatenate([colour, alpha[..., None]], -1),
+            batch["head"],
         )
         behind = over(torso, opacity, batch["background"])
-        pixel = colour + (1 - alpha)[..., None] * behind
+        pixel = colour + (1 - alpha) * behind
         colour_loss = jnp.mean((pixel - batch["target"]) ** 2)
         open_pixel = 1 - batch["matte"]
         matte_loss = jnp.mean(open_pixel * (opacity - batch["torso_matte"]) ** 2)
         metrics = {"psnr": -10 * jnp.log10(colour_loss), "matte": matte_loss}
         return colour_loss + matte_weight * matte_loss, (aux, metrics)
 
-    counts = _split(rays, (1.0, 0.0, 0.0))
-
     def sample(resident, key, step):
-        return draw_rays(resident, key, frames, counts, whole=True)
+        return draw_rays(resident, key, frames, (rays,), whole=True)
 
     return Stage(init, loss, sample)
 
@@ -199,7 +188,7 @@ def draw_rays(resident, key, frames, counts, whole=False):
     target = unit(resident["frames"][index])
     torso_matte = unit(resident["torso_matte"][index])
     background = unit(resident["background"][rows, columns])
-    return {
+    batch = {
         "rows": rows,
         "columns": columns,
         "target": target,
@@ -212,6 +201,9 @@ def draw_rays(resident, key, frames, counts, whole=False):
         "code": resident["code"][t],
         "pose": (resident["rotation"][t], resident["translation"][t]),
     }
+    if "heads" in resident:
+        batch["head"] = unit(resident["heads"][index])
+    return batch
 
 
 def _blank_rig(condition):

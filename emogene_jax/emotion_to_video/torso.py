@@ -22,7 +22,7 @@ class TorsoSize(NamedTuple):
     coarse: int = 32
     fine: int = 128
     features: int = 8
-    warp: int = 12  # nodes a side of the displacement grid
+    warp: int = 6  # nodes a side of the displacement grid
     hidden: int = 32
 
 
