@@ -9,6 +9,7 @@ import argparse
 import errno
 import os
 import sys
+import warnings
 from pathlib import Path
 
 from emogene_jax import __version__, arguments
@@ -36,6 +37,7 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; the exit code: 0, or 2 for bad input."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TF is imported
+    warnings.showwarning = _warn
     try:
         args, overrides = _parser().parse_known_args(argv)
         if overrides and args.handler is not _train:
@@ -53,6 +55,12 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(_os_message(error))
     except KeyboardInterrupt:
         return _fail("interrupted")
+
+
+def _warn(message, category, filename, lineno, file=None, line=None):
+    """A warning of ours in one line; other libraries' are for developers."""
+    if Path(filename).is_relative_to(Path(__file__).parent):
+        print("warning:", " ".join(str(message).split()), file=sys.stderr)
 
 
 def _fail(message: str) -> int:

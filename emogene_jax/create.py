@@ -75,6 +75,7 @@ def create(
         sources, work, size, crop, face_model, need_sound=audio_to_motion is None
     )
     held = held_out(len(portrait.frames), holdout_seconds)
+    portrait = without_hindsight(portrait, len(portrait.frames) - held)
     training = cut(portrait, slice(0, len(portrait.frames) - held))
     prior = load_deformation(deformation)
     varied = vary(training, prior)
@@ -113,7 +114,7 @@ def lesson(size: int, preset: str) -> Lesson:
     if preset == "gpu":
         plan = Plan(head, torso, 8000, 4000, head_rays=1024, torso_rays=1024)
         return Lesson(plan, 3000)
-    return Lesson(Plan(head, torso, 2200, 3000), 1200)
+    return Lesson(Plan(head, torso, 2800, 3000), 1500)
 
 
 def held_out(frames: int, seconds: float | None) -> int:
@@ -127,6 +128,24 @@ def held_out(frames: int, seconds: float | None) -> int:
             f"out: expected at least {SHORTEST_TRAINING} s to learn from"
         )
     return held
+
+
+def without_hindsight(portrait: Portrait, known: int) -> Portrait:
+    """The portrait with background and rest from its first `known` frames alone: those
+    of a prepared one come from all, held-out pixels too."""
+    from emogene_jax.face.matting import fill_background
+    from emogene_jax.face.portrait import rest_of
+
+    if known == len(portrait.frames):
+        return portrait
+    layers = (portrait.frames, portrait.head_matte, portrait.torso_matte)
+    faces = (portrait.mesh, portrait.landmarks, portrait.emotion)
+    rest_mesh, rest = rest_of(*(part[:known] for part in faces))
+    return portrait._replace(
+        background=fill_background(*(layer[:known] for layer in layers)),
+        rest_mesh=rest_mesh,
+        rest=rest,
+    )
 
 
 def cut(portrait: Portrait, part: slice) -> Portrait:

@@ -13,8 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from emogene_jax import parallel
-from emogene_jax import __version__
+from emogene_jax import __version__, parallel
 from emogene_jax.cache import cache_folder
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "av")

@@ -9,6 +9,7 @@ from emogene_jax.audio.features import audio_features
 from emogene_jax.audio.load import load_audio
 from emogene_jax.avatar import Avatar, load_avatar
 from emogene_jax.emotion_to_video.render import Renderer
+from emogene_jax.parallel import enable_compilation_cache
 from emogene_jax.pipeline import Performance, perform, perform_idle
 from emogene_jax.signals import FPS, Pose, UserError, motion_to_landmarks
 from emogene_jax.video import write_video
@@ -17,7 +18,7 @@ from emogene_jax.video import write_video
 def talk(avatar, audio, track, out, seed=0, background=None, landmarks_out=None):
     """Speech files -> one video each. One file: `out` is the mp4; several: a folder."""
     spoken = [(path, load_audio(path)) for path in audio]
-    person, picture = load_avatar(avatar), _background(background)
+    person, picture = _open(avatar), _background(background)
     renderer = Renderer(person.fields)
     for path, waveform in spoken:
         performance = perform(person, audio_features(waveform), track, seed)
@@ -28,7 +29,7 @@ def talk(avatar, audio, track, out, seed=0, background=None, landmarks_out=None)
 
 def idle(avatar, seconds, out, seed=0, background=None, landmarks_out=None):
     """A video of `seconds` in which the person says nothing, and lives."""
-    person, picture = load_avatar(avatar), _background(background)
+    person, picture = _open(avatar), _background(background)
     performance = perform_idle(person, max(1, round(seconds * FPS)), seed)
     _show(person, Renderer(person.fields), performance, out, None, picture)
     _save(landmarks_out, person, performance)
@@ -36,13 +37,19 @@ def idle(avatar, seconds, out, seed=0, background=None, landmarks_out=None):
 
 def drive(avatar, source, out, landmarks_out=None, background=None, face_model=None):
     """Re-enact a video of somebody, or saved landmarks (.npz)."""
-    person, picture = load_avatar(avatar), _background(background)
+    person, picture = _open(avatar), _background(background)
     if Path(source).suffix.lower() == ".npz":
         performance, sound = _load(source), None
     else:
-        performance, sound = _track(source, person, face_model), source
+        performance, has_sound = _track(source, person, face_model)
+        sound = source if has_sound else None
     _show(person, Renderer(person.fields), performance, out, sound, picture)
     _save(landmarks_out, person, performance)
+
+
+def _open(avatar) -> Avatar:
+    enable_compilation_cache()
+    return load_avatar(avatar)
 
 
 def _show(person: Avatar, renderer, performance: Performance, out, sound, picture):
@@ -114,16 +121,16 @@ def _load(path) -> Performance:
     return Performance(landmarks_to_motion(landmarks, rest), pose)
 
 
-def _track(path, person: Avatar, face_model) -> Performance:
+def _track(path, person: Avatar, face_model) -> tuple[Performance, bool]:
     """What a tracked face does, carried over: its motion, and its turns and shifts away
-    from its mean pose, put on the avatar's."""
+    from its mean pose, put on the avatar's; and whether the video has sound."""
     from emogene_jax.face.portrait import track_performance
 
-    motion, pose = track_performance(path, face_model)
+    motion, pose, has_sound = track_performance(path, face_model)
     middle, home = _mean(pose), _mean(person.pose)
     rotation = home.rotation @ middle.rotation.T @ pose.rotation
     translation = home.translation + pose.translation - middle.translation
-    return Performance(motion, Pose(rotation, translation))
+    return Performance(motion, Pose(rotation, translation)), has_sound
 
 
 def _mean(pose: Pose) -> Pose:

@@ -1,9 +1,11 @@
-"""Eight simulated devices for every test, and where the shared data is."""
+"""Eight simulated devices for every test, where the shared data is, and what is made once
+for all tests: a small filmed character, an avatar of it, and the tiny demo."""
 
 import os
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 jax.config.update("jax_num_cpu_devices", 8)
@@ -16,4 +18,108 @@ def shared() -> Path:
     folder = Path(os.environ.get("EMOGENE_SHARED", beside))
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent: set $EMOGENE_SHARED")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def filmed():
+    """A portrait of 32 px: the synthetic character says a word, and one happily."""
+    from emogene_jax.data.synthetic import make_take
+    from emogene_jax.data.synthetic_portrait import synthetic_portrait
+
+    words = [(0, "neutral"), (1, "happy")]
+    takes = [make_take(0, 0, n, name, sentence_seconds=1.4) for n, name in words]
+    return synthetic_portrait(size=32, takes=takes)
+
+
+@pytest.fixture(scope="session")
+def untrained(filmed):
+    """Fields of the character as they are before the first step, and a ghost of a head
+    that its torso hides nothing of."""
+    from emogene_jax.emotion_to_video import fit, stage
+    from emogene_jax.emotion_to_video.head import HeadSize
+    from emogene_jax.emotion_to_video.torso import TorsoSize, fit_pose_code
+
+    sizes = HeadSize(8, 4, 16, 4, 2, 16), TorsoSize(8, 16, 4, 4, 8)
+    rig, code = fit.person_rig(filmed), fit_pose_code(filmed.pose)
+    data = fit.resident(filmed, rig, code)
+    params = []
+    for make, size in zip((stage.head_stage, stage.torso_stage), sizes, strict=True):
+        part = make(filmed.camera, size)
+        init = jax.jit(lambda key, batch, part=part: part.init(key, batch))
+        params.append(jax.device_get(init(jax.random.key(0), data)))
+    (head, aux), (torso, _) = params
+    return fit.Fields(
+        rig,
+        head,
+        aux["density"],
+        torso,
+        code,
+        filmed.camera,
+        filmed.background,
+        *sizes,
+        samples=8,
+    )
+
+
+@pytest.fixture(scope="session")
+def person(filmed, untrained):
+    """An avatar that moves, but has learned nothing."""
+    import jax.numpy as jnp
+
+    from emogene_jax.audio_to_motion.initial import initial_variables
+    from emogene_jax.audio_to_motion.vae import AudioToMotion
+    from emogene_jax.avatar import Avatar
+    from emogene_jax.motion_to_emotion.deformation import Deformer
+
+    sizes = {
+        "hidden": 8,
+        "latent": 4,
+        "encoder_layers": 2,
+        "decoder_layers": 1,
+        "condition": 6,
+        "flow_hidden": 4,
+        "flow_layers": 1,
+        "flow_blocks": 2,
+        "motion_scale": 10.0,
+        "downsample": "stack",
+    }
+    key = jax.random.key(1)
+    params, aux = initial_variables(
+        AudioToMotion(**sizes),
+        key,
+        np.zeros((1, 16, 80), np.float32),
+        np.zeros((1, 16), np.float32),
+        jnp.zeros((1, 8, 204)),
+        jnp.ones((1, 8)),
+        jnp.zeros((1, 2, 4)),
+    )
+    ones = jnp.ones(1)
+    deformation = Deformer(8).init(key, jnp.zeros((1, 204)), jnp.eye(8)[:1], ones)
+    info = {
+        "audio_to_motion": sizes,
+        "content": {"type": "log_mel", "channels": 80},
+        "request": None,
+    }
+    return Avatar(
+        untrained,
+        jax.device_get({"params": params, "aux": aux}),
+        jax.device_get(deformation["params"]),
+        filmed.rest,
+        filmed.pose,
+        info,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_demo(tmp_path_factory) -> Path:
+    """The folder of `emogene demo --preset tiny`, run once for all tests."""
+    from emogene_jax import cli
+
+    folder = tmp_path_factory.mktemp("tiny") / "demo"
+    cache = jax.config.jax_compilation_cache_dir
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMOGENE_CACHE", str(folder.parent / "cache"))
+        assert cli.main(["demo", "--preset", "tiny", "--out", str(folder)]) == 0
+    jax.config.update("jax_compilation_cache_dir", cache)
     return folder

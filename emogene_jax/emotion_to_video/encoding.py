@@ -1,8 +1,9 @@
 """Dense feature planes and grids, read by linear interpolation.
 
 Coordinates u are in [0, 1] along each axis and reach from the first node's centre to the
-last one's; what lies outside reads the border. Corners are fetched as whole feature rows of
-one flat table: few, wide, coalesced reads are what XLA does fast on CPU and GPU alike (a hash grid of the same size costs nine times as much).
+last one's; what lies outside reads the border. Corners are fetched as whole feature rows
+of one flat table: few, wide, coalesced reads are what XLA does fast on CPU and GPU alike
+(a hash grid of the same size costs nine times as much).
 """
 
 import itertools

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from emogene_jax.emotion_to_video.encoding import read_grid, read_nearest, read_planes
+from emogene_jax.emotion_to_video.encoding import read_grid, read_planes
 from emogene_jax.emotion_to_video.rig import Rig
 
 
@@ -123,15 +123,18 @@ class HeadField(nn.Module):
         return density, colour
 
 
-def step_back(rig: Rig, state: FrameState, points):
-    """Points [B, P, 3] of the frames' head space -> where they lie in the rest face."""
-    unit = (points - rig.warp_low) / (rig.warp_high - rig.warp_low)
-    inside = jnp.all((unit >= 0) & (unit <= 1), -1, keepdims=True)
-    return points - jnp.where(inside, read_grid(state.warp, unit), 0.0)
+def step_back(rig: Rig, state: FrameState, points, read=read_grid, rounds=3):
+    """Points [B, P, 3] of the frames' head space -> where they lie in the rest face.
 
+    The displacement is that of a place of the rest face, which is what is looked for: a
+    fixed point. Taken where the sample is, it would fall short (brows by half).
 
-def step_back_nearest(rig: Rig, state: FrameState, points):
-    """`step_back` at the price of one read, for looking into a coarse grid."""
-    unit = (points - rig.warp_low) / (rig.warp_high - rig.warp_low)
-    inside = jnp.all((unit >= 0) & (unit <= 1), -1, keepdims=True)
-    return points - jnp.where(inside, read_nearest(state.warp, unit), 0.0)
+    Args:
+        read: read_grid, or read_nearest for a look into a coarse grid.
+    """
+    at = points
+    for _ in range(rounds):
+        unit = (at - rig.warp_low) / (rig.warp_high - rig.warp_low)
+        inside = jnp.all((unit >= 0) & (unit <= 1), -1, keepdims=True)
+        at = points - jnp.where(inside, read(state.warp, unit), 0.0)
+    return at

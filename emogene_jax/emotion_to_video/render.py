@@ -13,6 +13,7 @@ import numpy as np
 from emogene_jax.emotion_to_video import head as head_field
 from emogene_jax.emotion_to_video import occupancy
 from emogene_jax.emotion_to_video.camera import pixel_rays, project
+from emogene_jax.emotion_to_video.encoding import read_nearest
 from emogene_jax.emotion_to_video.head import HeadField
 from emogene_jax.emotion_to_video.rig import Rig, condition
 from emogene_jax.emotion_to_video.torso import TorsoField, pose_code
@@ -20,6 +21,7 @@ from emogene_jax.emotion_to_video.volume import composite
 from emogene_jax.parallel import data_parallel, device_count, replicate, shard_batch
 
 BINS = 64  # looks into the occupancy grid per ray
+MOST_RAYS = 4096  # marched at a time
 
 
 def march(field, params, rig, density, state, rays, samples, key=None):
@@ -40,7 +42,7 @@ def march(field, params, rig, density, state, rays, samples, key=None):
     near, far = occupancy.box_interval(rays, rig.low, rig.high)
     centres = occupancy.bin_centres(near, far, BINS)
     places = _along(rays, centres).reshape(frames, count * BINS, 3)
-    places = head_field.step_back_nearest(rig, state, places)
+    places = head_field.step_back(rig, state, places, read_nearest, rounds=1)
     unit = (places - rig.low) / (rig.high - rig.low)
     coarse = occupancy.read_density(density, unit).reshape(frames, count, BINS)
     edges = occupancy.place_edges(coarse, near, far, samples, key)
@@ -85,27 +87,29 @@ def pixel_place(rows, columns, camera):
     return (jnp.stack([columns, rows], -1) + 0.5) / camera.size
 
 
-def window_pixels(corner, side):
-    """Rows and columns [B, side * side] of square windows with corners [B, 2] = (row,
-    column)."""
-    rows, columns = jnp.meshgrid(jnp.arange(side), jnp.arange(side), indexing="ij")
-    return (
-        corner[:, :1] + rows.reshape(-1),
-        corner[:, 1:] + columns.reshape(-1),
-    )
-
-
 def render_head(
     field, params, rig, density, condition, pose, camera, corner, side, samples
 ):
-    """Head colour [B, side, side, 3] premultiplied and alpha [B, side, side] in windows.
+    """The head in windows: [B, side, side, 4], premultiplied colour and alpha.
 
     condition [B, C]; pose: (rotation [B, 3, 3], translation [B, 3]); corner [B, 2]."""
     state = field.apply({"params": params}, rig, condition, method="frame")
-    rows, columns = window_pixels(corner, side)
-    rays = pixel_rays(rows, columns, *pose, camera)
-    colour, alpha = march(field, params, rig, density, state, rays, samples)
-    return colour.reshape(-1, side, side, 3), alpha.reshape(-1, side, side)
+    count = side * side
+    pieces = -(-count // MOST_RAYS)
+    each = -(-count // pieces)
+    number = jnp.arange(pieces * each).clip(max=count - 1).reshape(pieces, each)
+
+    def piece(number):
+        rows = corner[:, :1] + number // side
+        columns = corner[:, 1:] + number % side
+        rays = pixel_rays(rows, columns, *pose, camera)
+        colour, alpha = march(field, params, rig, density, state, rays, samples)
+        return jnp.concatenate([colour, alpha[..., None]], -1)
+
+    # One after the other: a large picture's samples all at once need gigabytes, and a
+    # CPU is fastest where they stay in its cache.
+    layer = jnp.moveaxis(jax.lax.map(piece, number), 0, 1)
+    return layer.reshape(-1, pieces * each, 4)[:, :count].reshape(-1, side, side, 4)
 
 
 class Renderer:
@@ -132,6 +136,18 @@ class Renderer:
             layers: yield (frame, head uint8 [H, W, 4] premultiplied RGB and alpha)
                 instead.
         """
+        waiting = None
+        for batch in self.dispatch(motion, pose, background):
+            # The device works on this batch while the host hands on the last.
+            if waiting is not None:
+                yield from _hand_on(*waiting, layers)
+            waiting = batch
+        if waiting is not None:
+            yield from _hand_on(*waiting, layers)
+
+    def dispatch(self, motion, pose, background=None):
+        """Yield ((frames [N, H, W, 3], heads [N, H, W, 4]) uint8 on the device, how many
+        of the N count): `frames` without the way to the host."""
         fields = self.fields
         conditions = np.asarray(condition(fields.rig, motion), np.float32)
         codes = pose_code(fields.code, pose)
@@ -141,7 +157,6 @@ class Renderer:
         if background is None:
             background = fields.background
         behind = replicate(np.asarray(background, np.float32) / 255)
-        waiting = None
         for start in range(0, len(motion), self.batch):
             rows = np.arange(start, start + self.batch).clip(max=len(motion) - 1)
             batch = shard_batch(
@@ -154,12 +169,7 @@ class Renderer:
                 )
             )
             ready = self._render(side)(self._rig, self._trained, behind, *batch)
-            # The device works on this batch while the host hands on the last.
-            if waiting is not None:
-                yield from _hand_on(*waiting, layers)
-            waiting = (ready, min(self.batch, len(motion) - start))
-        if waiting is not None:
-            yield from _hand_on(*waiting, layers)
+            yield ready, min(self.batch, len(motion) - start)
 
     def _windows(self, pose):
         """Corners [T, 2] and the one side of the windows that hold the head."""
@@ -182,7 +192,7 @@ class Renderer:
 
         def one(rig, trained, behind, condition, code, rotation, translation, corner):
             head_params, torso_params, density = trained
-            colour, alpha = render_head(
+            layer = render_head(
                 head,
                 head_params,
                 rig,
@@ -194,13 +204,13 @@ class Renderer:
                 side,
                 fields.samples,
             )
-            layer = jnp.concatenate([colour[0], alpha[0][..., None]], -1)
             layer = jax.lax.dynamic_update_slice(
-                jnp.zeros((size, size, 4)), layer, (*corner, 0)
+                jnp.zeros((size, size, 4)), layer[0], (*corner, 0)
             )
             back = behind
             if fields.torso is not None:
-                rows, columns = window_pixels(jnp.zeros((1, 2)), size)
+                number = jnp.arange(size * size)[None]
+                rows, columns = number // size, number % size
                 torso_colour, opacity = torso.apply(
                     {"params": torso_params},
                     code[None],

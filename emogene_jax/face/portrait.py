@@ -19,7 +19,14 @@ from emogene_jax.face.look import describe, first_look
 from emogene_jax.face.matting import make_mattes
 from emogene_jax.face.pose_fit import fit_head, head_mesh, smooth_pose
 from emogene_jax.face.tracking import canonical_mesh, find_model, track_video
-from emogene_jax.signals import EMOTIONS, FPS, SAMPLE_RATE, Pose, UserError
+from emogene_jax.signals import (
+    EMOTIONS,
+    FPS,
+    SAMPLE_RATE,
+    Pose,
+    UserError,
+    landmarks_to_motion,
+)
 from emogene_jax.video import iter_frames
 
 _VIDEO_ENDS = {".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts"}
@@ -246,12 +253,25 @@ def _calmest(emotion: np.ndarray) -> np.ndarray:
 
 
 def rest_shape(mesh: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """Rest [M, 3]: the median of usable [T] frames with closed lips and open eyes."""
-    points = lm.to_68(mesh)
+    """Rest [478, 3]: the median of the usable [T] frames that are at rest."""
+    return np.median(mesh[at_rest(lm.to_68(mesh), usable)], axis=0)
+
+
+def at_rest(points: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """[T] bool: the usable frames of landmarks [T, 68, 3] with closed lips and open
+    eyes."""
     gap, eyes = lm.lip_gap(points), lm.eye_opening(points).mean(-1)
     open_eyes = usable & (eyes > 0.9 * np.median(eyes[usable]))
-    closed = open_eyes & (gap <= max(0.03, np.percentile(gap[open_eyes], 15)))
-    return np.median(mesh[closed], axis=0)
+    return open_eyes & (gap <= max(0.03, np.percentile(gap[open_eyes], 15)))
+
+
+def rest_of(mesh, landmarks, emotion) -> tuple[np.ndarray, np.ndarray]:
+    """(rest mesh [M, 3], rest landmarks [68, 3]) cm, of the neutral ones of frames with
+    mesh [T, M, 3], landmarks [T, 68, 3] and emotion [T]."""
+    calm = at_rest(landmarks, _calmest(emotion))
+    parts = (np.median(part[calm], axis=0) for part in (mesh, landmarks))
+    rest_mesh, rest = (part.astype(np.float32) for part in parts)
+    return rest_mesh, rest
 
 
 def _mattes(frames, points, lengths, size):
@@ -293,3 +313,16 @@ def _listen(files, looks, lengths, features) -> dict:
         if has_sound
         else whole[:0],
     }
+
+
+def track_performance(video, face_model=None) -> tuple[np.ndarray, Pose, bool]:
+    """What a face does in a video: motion [T, 68, 3] in its own eye distances, T poses,
+    and whether there is a sound track."""
+    model, size = find_model(face_model), 512
+    look = first_look(video, model)
+    box = _crop_boxes([video], [look], "auto")[0]
+    _, points, found = _track_clip(video, box, size, model)
+    centre = _centre([look], [box], size)
+    _, pose, mesh = _fit_clips(points, [len(points)], model, size, centre)
+    rest = lm.to_68(rest_shape(mesh, found))
+    return landmarks_to_motion(lm.to_68(mesh), rest), pose, look["sound"]

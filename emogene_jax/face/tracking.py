@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from emogene_jax.cache import cache_folder
 from emogene_jax.face.landmarks import MESH_POINTS
 from emogene_jax.signals import UserError
 
@@ -39,12 +40,6 @@ class Track(NamedTuple):
     faces: np.ndarray  # [T] int: how many faces were seen
     blendshapes: np.ndarray  # [T, 52] scores in [0, 1]
     blendshape_names: tuple
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "emogene_jax"
 
 
 def find_model(path=None) -> Path:
@@ -114,9 +109,40 @@ def _import_mediapipe():
 
 
 @contextlib.contextmanager
+def _quiet_libraries():
+    """Keeps what C++ libraries write to stderr from people: they would look for the one
+    line that matters among it. Python's own stderr goes on."""
+    try:
+        terminal = os.dup(2)
+    except OSError:
+        yield
+        return
+    ours, void = sys.stderr, os.open(os.devnull, os.O_WRONLY)
+    ours.flush()
+    os.dup2(void, 2)
+    if ours is sys.__stderr__:
+        sys.stderr = os.fdopen(os.dup(terminal), "w", buffering=1)
+    try:
+        yield
+    finally:
+        if ours is sys.__stderr__:
+            sys.stderr.close()
+            sys.stderr = ours
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        os.close(void)
+
+
+@contextlib.contextmanager
 def open_tracker(model, faces=2):
     """A context that gives a function: picture [H, W, 3] uint8 -> (list of faces
     [478, 3] px, list of blendshape scores [52], their names)."""
+    with _quiet_libraries(), _tracker(model, faces) as track:
+        yield track
+
+
+@contextlib.contextmanager
+def _tracker(model, faces):
     mediapipe, BaseOptions, vision = _import_mediapipe()  # noqa: N806
     options = vision.FaceLandmarkerOptions(
         base_options=BaseOptions(model_asset_path=str(model)),

@@ -1,0 +1,85 @@
+"""Reads of planes and grids against slow loops."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emogene_jax.emotion_to_video.encoding import read_grid, read_nearest, read_planes
+
+RNG = np.random.default_rng(0)
+
+
+def slow_read(table, u):
+    """Multilinear interpolation of table [..axes.., F] at u [n] in reversed axis order."""
+    sizes = table.shape[:-1]
+    place = [np.clip(x, 0, 1) * (n - 1) for x, n in zip(u[::-1], sizes, strict=True)]
+    low = [min(int(np.floor(p)), n - 2) for p, n in zip(place, sizes, strict=True)]
+    total = np.zeros(table.shape[-1])
+    for corner in itertools.product((0, 1), repeat=len(sizes)):
+        weight = 1.0
+        for p, base, step in zip(place, low, corner, strict=True):
+            weight *= (p - base) if step else 1 - (p - base)
+        total += weight * table[tuple(np.add(low, corner))]
+    return total
+
+
+def slow(tables, u):
+    lead = tables.shape[: u.ndim - 2]
+    out = np.zeros((*u.shape[:-1], tables.shape[-1]))
+    for index in np.ndindex(*lead):
+        for p in range(u.shape[-2]):
+            out[(*index, p)] = slow_read(tables[index], u[(*index, p)])
+    return out
+
+
+def test_planes_are_read_as_by_a_slow_loop():
+    planes = RNG.normal(size=(2, 3, 5, 7, 4)).astype(np.float32)
+    uv = RNG.uniform(-0.2, 1.2, (2, 3, 30, 2)).astype(np.float32)
+    uv[0, 0, :4] = [[0, 0], [1, 1], [0, 1], [0.5, 0.25]]
+    read = read_planes(jnp.asarray(planes), uv)
+    np.testing.assert_allclose(read, slow(planes, uv), atol=1e-5)
+
+
+def test_grids_are_read_as_by_a_slow_loop():
+    grids = RNG.normal(size=(2, 4, 5, 6, 3)).astype(np.float32)
+    xyz = RNG.uniform(-0.2, 1.2, (2, 30, 3)).astype(np.float32)
+    xyz[0, :2] = [[0, 0, 0], [1, 1, 1]]
+    read = read_grid(jnp.asarray(grids), xyz)
+    np.testing.assert_allclose(read, slow(grids, xyz), atol=1e-5)
+    np.testing.assert_allclose(read_grid(jnp.asarray(grids[1]), xyz[1]), read[1])
+
+
+def test_a_linear_function_is_read_exactly():
+    z, y, x = np.meshgrid(*[np.linspace(0, 1, n) for n in (4, 5, 6)], indexing="ij")
+    grid = jnp.asarray((2 * x - 3 * y + z)[..., None], jnp.float32)
+    at = RNG.uniform(0, 1, (50, 3)).astype(np.float32)
+    np.testing.assert_allclose(
+        read_grid(grid, at)[:, 0], at @ [2, -3, 1], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_nearest_takes_the_nearest_node():
+    grid = RNG.normal(size=(4, 5, 6, 2)).astype(np.float32)
+    xyz = RNG.uniform(-0.2, 1.2, (40, 3)).astype(np.float32)
+    x, y, z = np.round(xyz.clip(0, 1) * [5, 4, 3]).astype(int).T
+    np.testing.assert_array_equal(read_nearest(grid, xyz), grid[z, y, x])
+
+
+def test_gradients_reach_the_tables_and_the_places():
+    planes = jnp.asarray(RNG.normal(size=(2, 5, 5, 3)), jnp.float32)
+    uv = jnp.asarray(RNG.uniform(0, 1, (2, 9, 2)), jnp.float32)
+
+    def value(planes, uv):
+        return (read_planes(planes, uv) ** 2).sum()
+
+    table, place = jax.grad(value, (0, 1))(planes, uv)
+    assert np.isfinite(table).all() and np.abs(table).sum() > 0
+    step = 1e-3
+    for axis in (0, 1):
+        more, less = (value(planes, uv.at[1, 4, axis].add(s)) for s in (step, -step))
+        assert abs((more - less) / (2 * step) - place[1, 4, axis]) < 0.02
+    # What a read weighs in, it hands back: the weights of one read sum to 1.
+    once = jax.grad(lambda planes: read_planes(planes, uv)[0, 0, 0])(planes)
+    np.testing.assert_allclose(once.sum(), 1, rtol=1e-5)

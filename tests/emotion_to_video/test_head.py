@@ -1,0 +1,204 @@
+"""The head field: frames don't see each other, devices don't change gradients, it learns."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from emogene_jax import parallel
+from emogene_jax.emotion_to_video import fit
+from emogene_jax.emotion_to_video import stage as stages
+from emogene_jax.emotion_to_video.head import (
+    BiasedRows,
+    HeadField,
+    HeadSize,
+    step_back,
+)
+from emogene_jax.emotion_to_video.rig import Rig, condition
+from emogene_jax.emotion_to_video.torso import fit_pose_code
+from emogene_jax.signals import landmarks_to_motion
+from emogene_jax.train.state import make_optimizer
+
+TINY = HeadSize(8, 4, 16, 4, 2, 16)
+
+
+@pytest.fixture(scope="module")
+def device_rig(untrained):
+    return Rig(*map(jnp.asarray, untrained.rig))
+
+
+@pytest.fixture(scope="module")
+def conditions(filmed, untrained):
+    motion = landmarks_to_motion(filmed.landmarks, filmed.rest)
+    some = np.linspace(0, len(motion) - 1, 3).astype(int)
+    return jnp.asarray(condition(untrained.rig, motion[some]))
+
+
+def samples(rig, frames, rays=4, each=5):
+    rng = np.random.default_rng(0)
+    points = rng.uniform(rig.low, rig.high, (frames, rays * each, 3))
+    directions = rng.normal([0, 0, -1], 0.2, (frames, rays, 3))
+    directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
+    return jnp.asarray(points, jnp.float32), jnp.asarray(directions, jnp.float32)
+
+
+def test_frames_of_a_batch_are_the_frames_one_by_one(untrained, device_rig, conditions):
+    field = HeadField(untrained.head_size)
+    points, directions = samples(untrained.rig, len(conditions))
+
+    @jax.jit
+    def ask(condition, points, directions):
+        variables = {"params": untrained.head}
+        state = field.apply(variables, device_rig, condition, method="frame")
+        return field.apply(variables, device_rig, state, points, directions)
+
+    density, colour = ask(conditions, points, directions)
+    assert density.shape == (3, 20) and colour.shape == (3, 20, 3)
+    for t in range(3):
+        alone = ask(*(part[t : t + 1] for part in (conditions, points, directions)))
+        np.testing.assert_allclose(alone[0][0], density[t], rtol=1e-4)
+        np.testing.assert_allclose(alone[1][0], colour[t], atol=1e-5)
+    # The condition matters, and so does the view.
+    other, _ = ask(conditions[::-1], points, directions)
+    assert np.abs(other - density).max() > 1e-3
+    _, turned = ask(conditions, points, directions[::-1])
+    assert np.abs(turned - colour).max() > 1e-4
+
+
+def test_density_is_never_negative_and_colour_is_a_colour(
+    untrained, device_rig, conditions
+):
+    points, directions = samples(untrained.rig, len(conditions))
+    density, colour = HeadField(untrained.head_size).apply(
+        {"params": untrained.head},
+        device_rig,
+        conditions,
+        100 * points,
+        directions,
+        method=stages._whole,
+    )
+    assert (density >= 0).all() and np.isfinite(density).all()
+    assert (colour >= 0).all() and (colour <= 1).all()
+
+
+def test_stepping_back_undoes_the_warp_inside_its_box(
+    filmed, untrained, device_rig, conditions
+):
+    field = HeadField(untrained.head_size)
+    state = field.apply(
+        {"params": untrained.head}, device_rig, conditions, method="frame"
+    )
+    motion = landmarks_to_motion(filmed.landmarks, filmed.rest)
+    some = np.linspace(0, len(motion) - 1, 3).astype(int)
+    moved = jnp.asarray(filmed.mesh[some])
+    before = np.linalg.norm(moved - filmed.rest_mesh, axis=-1)
+    after = np.linalg.norm(
+        step_back(device_rig, state, moved) - filmed.rest_mesh, axis=-1
+    )
+    assert after.mean() < 0.6 * before.mean()
+    far = jnp.full((3, 1, 3), 50.0)
+    np.testing.assert_array_equal(step_back(device_rig, state, far), far)
+
+
+def test_a_bias_is_the_last_rows_of_a_product():
+    x = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
+    rows = np.random.default_rng(1).normal(size=(2, 3)).astype(np.float32)
+    layer = BiasedRows(3)
+    variables = layer.init(jax.random.key(0), x, rows)
+    kernel = variables["params"]["kernel"]
+    assert kernel.shape == (3, 3)
+    expected = x[:, :3] @ np.asarray(kernel) + x[:, 3:] @ rows
+    np.testing.assert_allclose(layer.apply(variables, x, rows), expected, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def resident(filmed, untrained):
+    return fit.resident(filmed, untrained.rig, fit_pose_code(filmed.pose))
+
+
+def test_gradients_of_eight_devices_are_those_of_one(
+    filmed, untrained, device_rig, resident
+):
+    part = stages.head_stage(filmed.camera, TINY, frames=8, rays=32, samples=8)
+    batch = part.sample(
+        jax.tree.map(jnp.asarray, resident), jax.random.key(1), jnp.int32(0)
+    )
+    aux = {"density": untrained.density}
+
+    def gradient(params, rig, batch):
+        def loss(params):
+            return part.loss(params, aux, {"rig": rig}, batch, jax.random.key(2), 3)[0]
+
+        return jax.grad(loss)(params)
+
+    alone = jax.jit(gradient)(untrained.head, device_rig, batch)
+    together = parallel.data_parallel(gradient, donate=())(
+        parallel.replicate(untrained.head),
+        parallel.replicate(device_rig),
+        parallel.shard_batch(batch),
+    )
+    difference = jax.tree.map(
+        lambda a, b: np.asarray(a) - np.asarray(b), alone, together
+    )
+    assert optax.tree.norm(alone) > 1e-4
+    assert optax.tree.norm(difference) < 1e-4 * optax.tree.norm(alone)
+
+
+def test_it_learns_a_person_within_sixty_steps(filmed, untrained, device_rig, resident):
+    part = stages.head_stage(filmed.camera, TINY, frames=8, rays=64, samples=8)
+    data = jax.tree.map(jnp.asarray, resident)
+    frozen = {"rig": device_rig}
+    transform = make_optimizer(
+        fit.FIELD_OPTIMIZER._replace(learning_rate=1e-2, warmup_steps=5), 60
+    )
+
+    @jax.jit
+    def learn(params, density):
+        def step(carry, number):
+            params, aux, optimizer = carry
+            key = jax.random.fold_in(jax.random.key(0), number)
+            batch = part.sample(data, key, number)
+            (value, (aux, _)), grads = jax.value_and_grad(part.loss, has_aux=True)(
+                params, aux, frozen, batch, key, number
+            )
+            updates, optimizer = transform.update(grads, optimizer, params)
+            return (optax.apply_updates(params, updates), aux, optimizer), value
+
+        start = params, {"density": density}, transform.init(params)
+        (params, aux, _), losses = jax.lax.scan(step, start, jnp.arange(60))
+        return losses, aux["density"]
+
+    losses, density = learn(untrained.head, untrained.density)
+    assert np.isfinite(losses).all()
+    assert np.mean(losses[-10:]) < 0.4 * np.mean(losses[:5])
+    # Every slice of the grid was looked at, and empty space was found.
+    assert (np.abs(density - 2.0).max((1, 2)) > 0).all()
+
+
+def test_rare_faces_are_drawn_more_often():
+    usual, rare = np.ones((20, 4)), np.full((2, 4), 3.0)
+    turns = stages.frame_turns(np.concatenate([usual, rare]))
+    count = np.bincount(turns)
+    assert (count[:20] == 1).all() and (count[20:] == 4).all()
+
+
+def test_rays_are_drawn_where_they_should_be(resident, filmed):
+    data = jax.tree.map(jnp.asarray, resident)
+    batch = stages.draw_rays(data, jax.random.key(0), 8, [40, 20, 10])
+    rows, columns = np.asarray(batch["rows"]), np.asarray(batch["columns"])
+    assert rows.shape == (8, 70)
+    for value in (rows, columns):
+        assert value.min() >= 0 and value.max() < filmed.camera.size
+    mouth = rows[:, 40:60].mean()
+    eyes = rows[:, 60:].mean()
+    assert eyes < mouth - 2  # eyes are above the mouth
+    # Targets are the pixels themselves.
+    np.testing.assert_allclose(
+        batch["background"][0], filmed.background[rows[0], columns[0]] / 255, atol=1e-6
+    )
+    clear = np.asarray(batch["matte"] + batch["torso_matte"]) == 0
+    assert clear.any()
+    np.testing.assert_array_equal(
+        np.asarray(batch["behind"])[clear], np.asarray(batch["background"])[clear]
+    )

@@ -1,0 +1,151 @@
+"""The rig: a known linear face is lifted, conditions stay in range, the hull has the head."""
+
+import numpy as np
+import pytest
+
+from emogene_jax.emotion_to_video import rig as rigs
+from emogene_jax.emotion_to_video.encoding import read_grid
+from emogene_jax.emotion_to_video.fit import person_rig
+from emogene_jax.signals import Camera, Pose, eye_distance, landmarks_to_motion
+
+MODES = 5
+
+
+@pytest.fixture(scope="module")
+def face(filmed):
+    """Rest mesh [M, 3], motion [T, 68, 3] and mesh [T, M, 3] of a face whose every point
+    follows a few smooth modes."""
+    rng = np.random.default_rng(0)
+    rest = filmed.rest
+    between = 0.5 * (rest[rng.integers(0, 68, 40)] + rest[rng.integers(0, 68, 40)])
+    rest_mesh = np.concatenate([rest, between])
+    centre, spread = rest.mean(0), rest.std(0)
+    place = (rest_mesh - centre) / spread
+    basis = np.stack(
+        [np.tanh(place @ rng.normal(size=(3, 3)) * 0.5) * 0.4 for _ in range(MODES)]
+    )
+    amounts = rng.normal(size=(200, MODES))
+    mesh = rest_mesh + np.einsum("tc,cmi->tmi", amounts, basis)
+    motion = landmarks_to_motion(mesh[:, :68], rest)
+    return rest_mesh, motion, mesh
+
+
+@pytest.fixture(scope="module")
+def fitted(face):
+    rest_mesh, motion, mesh = face
+    low, high = rest_mesh.min(0) - 2, rest_mesh.max(0) + 2
+    hull = np.ones((rigs.HULL,) * 3)
+    return rigs.fit_rig(motion, mesh, rest_mesh, low, high, hull)
+
+
+def displacement(rig, condition, points):
+    """What the warp of a condition [C] does at points [P, 3], cm."""
+    import jax.numpy as jnp
+
+    field = rig.warp_rest + np.tensordot(condition, rig.warp, 1)
+    unit = (points - rig.warp_low) / (rig.warp_high - rig.warp_low)
+    return np.asarray(read_grid(jnp.asarray(field), unit))
+
+
+def test_the_warp_moves_mesh_points_as_they_moved(face, fitted):
+    rest_mesh, motion, mesh = face
+    conditions = rigs.condition(fitted, motion)
+    assert conditions.shape == (200, MODES)
+    for t in range(0, 200, 20):
+        true = mesh[t] - rest_mesh
+        made = displacement(fitted, conditions[t], rest_mesh)
+        assert np.linalg.norm(made - true) < 0.1 * np.linalg.norm(true)
+
+
+def test_no_motion_is_the_rest_face(face, fitted):
+    rest_mesh, motion, mesh = face
+    still = rigs.condition(fitted, np.zeros((68, 3), np.float32))
+    made = displacement(fitted, still, rest_mesh)
+    assert np.abs(made).max() < 0.01 * np.abs(mesh - rest_mesh).max()
+
+
+def test_conditions_are_centred_and_about_unit_size(face, fitted):
+    conditions = rigs.condition(fitted, face[1])
+    np.testing.assert_allclose(conditions.mean(0), 0, atol=1e-3)
+    assert (conditions.std(0) > 0.4).all() and (conditions.std(0) < 2).all()
+
+
+def test_conditions_never_leave_what_was_learned(face, fitted):
+    _, motion, _ = face
+    wild = rigs.condition(fitted, 100 * motion)
+    assert (wild >= fitted.least).all() and (wild <= fitted.most).all()
+    assert (wild == fitted.most).any() and (wild == fitted.least).any()
+    inside = rigs.condition(fitted, motion)
+    np.testing.assert_allclose(inside.min(0), fitted.least, atol=1e-4)
+    np.testing.assert_allclose(inside.max(0), fitted.most, atol=1e-4)
+
+
+def test_away_from_the_face_nothing_moves(face, fitted):
+    rest_mesh, _, _ = face
+    back = rest_mesh.mean(0) - [0, 0, 100]  # clipped to the grid's back
+    near = displacement(fitted, fitted.most, rest_mesh)
+    nodes = fitted.warp[:, 0].reshape(-1, 3)
+    assert np.abs(nodes).max() < np.abs(near).max()
+    assert np.isfinite(displacement(fitted, fitted.most, back[None])).all()
+
+
+def ball(frames=12, radius=6.0, size=64):
+    """Mattes of a ball that turns with its head, seen from in front."""
+    from emogene_jax.pose.join import rotation_matrix
+
+    camera = Camera(1.5 * size, size / 2, size / 2, size)
+    rng = np.random.default_rng(0)
+    rotation = rotation_matrix(rng.normal(0, 0.15, (frames, 3)))
+    translation = np.tile([0.0, 0, -60], (frames, 1)) + rng.normal(0, 0.4, (frames, 3))
+    row, column = np.mgrid[:size, :size] + 0.5
+    x, y = (column - camera.cx) / camera.focal, (camera.cy - row) / camera.focal
+    ray = np.stack([x, y, -np.ones_like(x)], -1)
+    ray /= np.linalg.norm(ray, axis=-1, keepdims=True)
+    along = np.einsum("hwi,ti->thw", ray, translation)
+    passes = (translation**2).sum(-1)[:, None, None] - along**2
+    matte = np.where(passes < radius**2, 255, 0).astype(np.uint8)
+    return matte, Pose(rotation, translation), camera
+
+
+def test_the_visual_hull_holds_the_head_and_little_else():
+    radius = 6.0
+    matte, pose, camera = ball(radius=radius)
+    low, high = np.full(3, -10.0), np.full(3, 10.0)
+    hull = rigs.visual_hull(matte, pose, camera, low, high)
+    axis = np.linspace(-10, 10, rigs.HULL)
+    z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
+    inside = x**2 + y**2 + z**2 < radius**2
+    assert hull[inside].all()
+    beside = np.hypot(x, y) > radius + 4
+    assert not hull[beside].any()
+    assert hull.mean() < 0.6
+
+
+def test_one_bad_matte_does_not_cut_the_head():
+    matte, pose, camera = ball()
+    low, high = np.full(3, -10.0), np.full(3, 10.0)
+    whole = rigs.visual_hull(matte, pose, camera, low, high)
+    matte[3] = 0
+    np.testing.assert_array_equal(
+        rigs.visual_hull(matte, pose, camera, low, high), whole
+    )
+
+
+def test_the_rig_of_a_filmed_person(filmed):
+    rig = person_rig(filmed)
+    assert (rig.low < filmed.mesh.reshape(-1, 3).min(0)).all()
+    assert (rig.high > filmed.mesh.reshape(-1, 3).max(0)).all()
+    steps = (rig.high - rig.low) / (rigs.HULL - 1)
+    column, row, layer = np.round((filmed.rest_mesh - rig.low) / steps).astype(int).T
+    assert rig.hull[layer, row, column].all()
+    assert 0.1 < rig.hull.mean() < 0.9
+    # A real face's landmarks, lifted: half a millimetre.
+    motion = landmarks_to_motion(filmed.landmarks, filmed.rest)
+    conditions = rigs.condition(rig, motion)
+    off = [
+        displacement(rig, conditions[t], filmed.rest_mesh)
+        - (filmed.mesh[t] - filmed.rest)
+        for t in range(0, len(motion), 10)
+    ]
+    moved = np.std(filmed.mesh - filmed.rest_mesh)
+    assert np.std(off) < 0.35 * moved and eye_distance(filmed.rest) > 5

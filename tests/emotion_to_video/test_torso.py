@@ -1,0 +1,115 @@
+"""The torso field: pose codes, gradients on eight devices, and the seam with the head."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from emogene_jax import parallel
+from emogene_jax.emotion_to_video import fit
+from emogene_jax.emotion_to_video import stage as stages
+from emogene_jax.emotion_to_video.torso import (
+    TorsoField,
+    TorsoSize,
+    fit_pose_code,
+    pose_code,
+)
+from emogene_jax.pose.join import rotation_matrix
+from emogene_jax.signals import Pose
+
+TINY = TorsoSize(8, 16, 4, 4, 8)
+
+
+def poses(count=100, turn=0.1, shift=1.0):
+    rng = np.random.default_rng(0)
+    rotation = rotation_matrix(rng.normal(0, turn, (count, 3)))
+    return Pose(rotation, rng.normal([0, 0, -60], shift, (count, 3)))
+
+
+def test_codes_are_zero_at_the_mean_and_of_unit_size():
+    pose = poses()
+    fitted = fit_pose_code(pose)
+    code = pose_code(fitted, pose)
+    assert code.shape == (100, 12) and code.dtype == np.float32
+    np.testing.assert_allclose(code[:, :6].mean(0), 0, atol=0.1)
+    np.testing.assert_allclose(code[:, :6].std(0), 1, atol=0.1)
+    assert code[:, 6:].std() < 0.6 * code[:, :6].std()  # the slow half is smoother
+    home = Pose(fitted.rotation[None], fitted.translation[None])
+    np.testing.assert_allclose(pose_code(fitted, home), 0, atol=1e-6)
+
+
+def test_codes_never_leave_what_a_portrait_has_shown():
+    code = pose_code(fit_pose_code(poses()), poses(turn=1.0, shift=30))
+    assert np.abs(code).max() == 3
+
+
+def test_a_still_portrait_does_not_amplify_noise():
+    still = poses(turn=1e-5, shift=1e-4)
+    assert np.abs(pose_code(fit_pose_code(still), still)).max() < 0.05
+
+
+def test_colour_and_opacity_of_places(untrained):
+    rng = np.random.default_rng(0)
+    place = jnp.asarray(rng.uniform(0, 1, (2, 9, 2)), jnp.float32)
+    head = jnp.asarray(rng.uniform(0, 1, (2, 9, 4)), jnp.float32)
+    code = jnp.asarray(rng.normal(size=(2, 12)), jnp.float32)
+    field, variables = TorsoField(TINY), {"params": untrained.torso}
+    colour, opacity = field.apply(variables, code, place, head)
+    assert colour.shape == (2, 9, 3) and opacity.shape == (2, 9)
+    for t in range(2):
+        one = slice(t, t + 1)
+        alone = field.apply(variables, code[one], place[one], head[one])
+        np.testing.assert_allclose(alone[0][0], colour[t], atol=1e-5)
+    # It sees the head and the pose.
+    assert (
+        np.abs(field.apply(variables, code, place, 1 - head)[0] - colour).max() > 1e-3
+    )
+    assert np.abs(field.apply(variables, -code, place, head)[0] - colour).max() > 1e-3
+
+
+@pytest.fixture(scope="module")
+def resident(filmed, untrained):
+    data = fit.resident(filmed, untrained.rig, untrained.code)
+    heads = np.concatenate([filmed.frames, filmed.head_matte[..., None]], -1)
+    return data | {"heads": heads}
+
+
+def test_gradients_of_eight_devices_are_those_of_one(filmed, untrained, resident):
+    part = stages.torso_stage(filmed.camera, TINY, frames=8, rays=64)
+    batch = part.sample(
+        jax.tree.map(jnp.asarray, resident), jax.random.key(1), jnp.int32(0)
+    )
+
+    def gradient(params, batch):
+        def loss(params):
+            return part.loss(params, {}, None, batch, jax.random.key(2), 0)[0]
+
+        return jax.grad(loss)(params)
+
+    alone = jax.jit(gradient)(untrained.torso, batch)
+    together = parallel.data_parallel(gradient, donate=())(
+        parallel.replicate(untrained.torso), parallel.shard_batch(batch)
+    )
+    difference = jax.tree.map(
+        lambda a, b: np.asarray(a) - np.asarray(b), alone, together
+    )
+    assert optax.tree.norm(alone) > 1e-4
+    assert optax.tree.norm(difference) < 1e-4 * optax.tree.norm(alone)
+
+
+def test_what_the_head_hides_is_not_asked_for(filmed, untrained, resident):
+    """Behind an opaque head the torso has no truth: no gradient."""
+    part = stages.torso_stage(filmed.camera, TINY, frames=8, rays=64)
+    hidden = resident | {
+        "heads": np.full_like(resident["heads"], 255),
+        "head_matte": np.full_like(resident["head_matte"], 255),
+    }
+    batch = part.sample(
+        jax.tree.map(jnp.asarray, hidden), jax.random.key(1), jnp.int32(0)
+    )
+
+    def loss(params):
+        return part.loss(params, {}, None, batch, jax.random.key(2), 0)[0]
+
+    assert optax.tree.norm(jax.grad(loss)(untrained.torso)) == 0
