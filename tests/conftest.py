@@ -47,7 +47,7 @@ def untrained(filmed):
     for make, size in zip((stage.head_stage, stage.torso_stage), sizes, strict=True):
         part = make(filmed.camera, size)
         init = jax.jit(lambda key, batch, part=part: part.init(key, batch))
-        params.append(jax.device_get(init(jax.random.key(0), data)))
+        params.append(init(jax.random.key(0), data))
     (head, aux), (torso, _) = params
     return fit.Fields(
         rig,

@@ -57,6 +57,8 @@ def place_edges(density, near, far, count, key=None):
     u = jnp.broadcast_to(u, (*share.shape[:-1], count + 1))
     # The bin that holds u: how many bins begin at or before it.
     index = (before[..., None, :] <= u[..., None]).sum(-1) - 1
+    # Fused, the first `before` is not exactly 0: then u = 0 would lie before every bin.
+    index = jnp.maximum(index, 0)
     start = jnp.take_along_axis(before, index, -1)
     part = (u - start) / jnp.take_along_axis(share, index, -1)
     return near[..., None] + (index + jnp.clip(part, 0, 1)) * width[..., None]

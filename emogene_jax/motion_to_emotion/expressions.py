@@ -171,7 +171,7 @@ ACTION_UNITS = {
 
 # (action unit, weight, side); side 0 = both, 1 = the picture's right half.
 EMOTION_ACTIONS = {
-    "angry": ((4, 1.0, 0), (5, 0.3, 0), (7, 1.0, 0), (23, 1.0, 0), (24, 0.7, 0)),
+    "angry": ((4, 1.3, 0), (5, 0.3, 0), (7, 1.0, 0), (23, 1.0, 0), (24, 0.7, 0)),
     "contempt": ((12, 0.75, 1), (14, 1.0, 1)),
     "disgust": (
         (9, 1.0, 0),

@@ -38,6 +38,21 @@ def test_edges_rise_and_stay_between_near_and_far(seed):
             np.testing.assert_allclose(edges[:, -1], high, atol=0.02)
 
 
+def test_compiled_edges_stay_inside_as_well():
+    """Fused with what it is made of, the first edge once lay one bin before the box."""
+
+    @jax.jit
+    def edges(level, near, far):
+        density = jnp.full((*near.shape, BINS), 2.0) * level
+        return occupancy.place_edges(density, near, far, COUNT)
+
+    near = jnp.asarray(np.random.default_rng(0).uniform(50, 53, (8, 32)), jnp.float32)
+    far = near + jnp.linspace(3.0, 15.0, 32)
+    found = np.asarray(edges(1.0, near, far))
+    np.testing.assert_allclose(found[..., 0], near, atol=1e-3)
+    assert (np.diff(found) >= -1e-4).all()
+
+
 def test_edges_crowd_where_light_is_stopped():
     edges = np.asarray(occupancy.place_edges(densities(), NEAR, FAR, COUNT))
     width = 20.0 / BINS

@@ -1,0 +1,184 @@
+"""Marching finds what a dense march finds; frames don't depend on how they are batched."""
+
+from typing import NamedTuple
+
+import chex
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from emogene_jax.emotion_to_video import occupancy, render
+from emogene_jax.emotion_to_video.camera import pixel_rays, project
+from emogene_jax.emotion_to_video.head import FrameState
+from emogene_jax.emotion_to_video.rig import HULL, Rig
+from emogene_jax.emotion_to_video.volume import composite
+from emogene_jax.signals import Camera, Pose, landmarks_to_motion
+
+CAMERA = Camera(focal=72.0, cx=24.0, cy=24.0, size=48)
+
+
+class Balls(NamedTuple):
+    """In place of the head field: a coloured ball, and a smaller one behind it."""
+
+    skin: float  # cm: how soft they begin
+
+    def apply(self, variables, rig, state, points, directions):
+        def ball(centre, radius):
+            r = jnp.linalg.norm(points - jnp.array(centre), axis=-1)
+            return 8.0 / (1 + jnp.exp((r - radius) / self.skin))
+
+        density = ball([0.0, 0.0, 1.0], 4.0) + ball([3.5, 2.0, -3.0], 2.0)
+        colour = 0.5 + 0.5 * jnp.sin(points * jnp.array([0.5, 0.7, 0.3]))
+        return density, colour
+
+
+@pytest.fixture(scope="module")
+def ball_rig():
+    low, high = np.array([-7.0, -7, -7]), np.array([7.0, 7, 7])
+    zero = np.zeros(1)
+    warp = np.zeros((3, 3, 3, 3))
+    arrays = (np.zeros((204, 1)), *[zero] * 3, warp[None], warp, low, high, low, high)
+    hull = np.ones((HULL,) * 3)
+    return Rig(*(jnp.asarray(x, jnp.float32) for x in (*arrays, hull)))
+
+
+def dense_march(field, rig, rays, samples=800):
+    """Equal steps from one end of the box to the other."""
+    near, far = occupancy.box_interval(rays, rig.low, rig.high)
+    along = occupancy.bin_centres(near, far, samples)
+    points = rays.origins[..., None, :] + along[..., None] * rays.directions[..., None, :]
+    density, colour = field.apply(None, rig, None, points, rays.directions)
+    width = jnp.broadcast_to(((far - near) / samples)[..., None], density.shape)
+    return composite(density, colour, width)[:2]
+
+
+@pytest.mark.parametrize(("skin", "grown"), [(0.12, False), (0.6, True)])
+def test_few_placed_samples_see_what_a_dense_march_sees(ball_rig, skin, grown):
+    """Grown by a node, as it is for a face that moves, the grid stops light early: what
+    has a thin skin then loses samples to the empty space before it."""
+    field = Balls(skin)
+    rows, columns = (part.reshape(1, -1) for part in np.mgrid[:48, :48])
+    turn = jnp.eye(3)[None], jnp.array([[0.5, -0.3, -30.0]])
+    rays = pixel_rays(rows, columns, *turn, CAMERA)
+    unit = occupancy.node_points((HULL,) * 3)
+    nodes = ball_rig.low + unit * (ball_rig.high - ball_rig.low)
+    density, _ = field.apply(None, ball_rig, None, nodes[None], None)
+    grid = density.reshape((HULL,) * 3)
+    if grown:
+        grid = render.seen_density(ball_rig, grid)
+    state = FrameState(ball_rig.warp_rest[None], None, None)
+    colour, alpha = render.march(field, None, ball_rig, grid, state, rays, 24)
+    true_colour, true_alpha = dense_march(field, ball_rig, rays)
+    assert true_alpha.max() > 0.99 and true_alpha.min() < 0.01
+    for mine, true in ((colour, true_colour), (alpha, true_alpha)):
+        psnr = -10 * np.log10(np.mean((np.asarray(mine) - np.asarray(true)) ** 2))
+        assert psnr > 45, psnr
+
+
+def test_outside_the_hull_there_is_nothing_to_see(ball_rig):
+    hull = jnp.zeros((HULL,) * 3).at[:, : HULL // 2].set(1.0)
+    seen = render.seen_density(ball_rig._replace(hull=hull), jnp.ones((HULL,) * 3))
+    assert (seen[:, : HULL // 2] == 1).all() and (seen[:, HULL // 2 :] == 0).all()
+
+
+def test_the_outline_holds_the_hull(untrained):
+    rig = untrained.rig
+    outline = render.hull_outline(rig)
+    z, y, x = np.nonzero(rig.hull)
+    nodes = rig.low + np.stack([x, y, z], -1) * (rig.high - rig.low) / (HULL - 1)
+    for direction in np.eye(3):
+        for sign in (-1, 1):
+            most = (sign * nodes @ direction).max()
+            assert (sign * outline @ direction).max() > most - 1e-4
+
+
+@pytest.fixture(scope="module")
+def renderer(untrained):
+    """One frame per device and call, so that few frames are several batches."""
+    return render.Renderer(untrained, batch=1)
+
+
+@pytest.fixture(scope="module")
+def performance(filmed):
+    motion = landmarks_to_motion(filmed.landmarks, filmed.rest)
+    return motion[:11], Pose(*(part[:11] for part in filmed.pose))
+
+
+@pytest.fixture(scope="module")
+def rendered(renderer, performance):
+    pairs = list(renderer.frames(*performance, layers=True))
+    return np.stack([frame for frame, _ in pairs]), np.stack([head for _, head in pairs])
+
+
+def test_frames_are_pictures_and_differ(rendered, untrained):
+    frames, heads = rendered
+    size = untrained.camera.size
+    assert frames.shape == (11, size, size, 3) and frames.dtype == np.uint8
+    assert heads.shape == (11, size, size, 4) and heads.dtype == np.uint8
+    assert (np.ptp(frames, axis=0) > 0).any()
+    assert heads[..., 3].max() > 200 and heads[..., 3].min() == 0
+
+
+def test_the_batch_size_does_not_change_frames(rendered, performance, untrained):
+    other = render.Renderer(untrained, batch=2)
+    frames = np.stack(list(other.frames(*performance)))
+    np.testing.assert_array_equal(frames, rendered[0])
+
+
+def test_any_length_is_rendered_by_one_program(
+    monkeypatch, performance, untrained
+):
+    traced = chex.assert_max_traces(n=1)
+    monkeypatch.setattr(
+        render,
+        "data_parallel",
+        lambda step, **options: _data_parallel(traced(step), **options),
+    )
+    renderer = render.Renderer(untrained, batch=1)
+    motion, pose = performance
+    # One moment, said again and again: every frame is the same whatever the length.
+    first = None
+    for frames in (1, 7, 8, 9, 17):
+        held = Pose(*(part[:1].repeat(frames, 0) for part in pose))
+        made = list(renderer.frames(motion[:1].repeat(frames, 0), held))
+        assert len(made) == frames
+        first = made[0] if first is None else first
+        for frame in made:
+            np.testing.assert_array_equal(frame, first)
+
+
+_data_parallel = render.data_parallel
+
+
+def test_the_head_stands_in_its_window(rendered, performance, filmed, untrained):
+    """Where the head's points are in the picture, the layer is not empty."""
+    _, heads = rendered
+    nose = project(filmed.mesh[:11, 30:31], *performance[1], untrained.camera)
+    column, row = np.floor(nose[:, 0]).astype(int).T
+    assert (heads[np.arange(11), row, column, 3] > 128).all()
+
+
+def test_layers_and_background_make_the_frame(performance, untrained):
+    bare = render.Renderer(untrained._replace(torso=None), batch=1)
+    motion, pose = performance[0][:3], Pose(*(part[:3] for part in performance[1]))
+    size = untrained.camera.size
+    green = np.zeros((size, size, 3), np.uint8) + np.array([0, 255, 0], np.uint8)
+    for background in (None, green):
+        behind = untrained.background if background is None else background
+        for frame, head in bare.frames(motion, pose, background, layers=True):
+            clear = 1 - head[..., 3:] / 255
+            expected = head[..., :3] + clear * behind
+            assert np.abs(frame - expected).max() < 2.01
+            empty = head[..., 3] == 0
+            assert empty.any()
+            np.testing.assert_array_equal(frame[empty], behind[empty])
+
+
+def test_another_background_shows(renderer, rendered, performance, untrained):
+    black = np.zeros_like(untrained.background)
+    frames = np.stack(list(renderer.frames(*performance, black)))
+    heads = rendered[1]
+    beside = heads[..., 3] < 10
+    assert (frames[beside] != rendered[0][beside]).any(-1).mean() > 0.5
+    opaque = heads[..., 3] == 255
+    np.testing.assert_allclose(1.0 * frames[opaque], rendered[0][opaque], atol=1)
