@@ -1,6 +1,7 @@
 """What `emogene talk` does: an avatar and speech, silence or another face -> a video."""
 
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from PIL import Image
@@ -110,7 +111,7 @@ def _load(path) -> Performance:
             arrays = {name: np.asarray(saved[name], np.float64) for name in saved.files}
         landmarks, rest = arrays["landmarks"], arrays["rest"]
         pose = Pose(arrays["rotation"], arrays["translation"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise UserError(f"{path}: {error}; expected {expected}") from None
     count = len(landmarks)
     shapes = [part.shape for part in (landmarks, rest, *pose)]

@@ -28,6 +28,9 @@ from emogene_jax.train.loop import TrainResult, train
 from emogene_jax.train.state import Optimizer
 
 HULL_FRAMES = 60  # frames that vote on the visual hull
+TORSO_FRAMES = (
+    500  # that a torso learns from: it shows less than a face, and moves less
+)
 
 
 class Fields(NamedTuple):
@@ -62,11 +65,9 @@ class Plan(NamedTuple):
 def person_rig(portrait: Portrait, varied: Portrait | None = None) -> Rig:
     """The rig of a portrait's training frames, and of `varied` ones (augmented, that show
     what was never filmed)."""
-    some = np.linspace(0, len(portrait.frames) - 1, HULL_FRAMES).round().astype(int)
-    some = np.unique(some)
-    pose = Pose(*(part[some] for part in portrait.pose))
-    seen = (portrait.head_matte[some], pose, portrait.camera)
-    low, high = head_box(portrait.rest_mesh, *seen)
+    some = thinned(portrait, spread_rows(len(portrait.frames), HULL_FRAMES))
+    seen = (some.head_matte, some.pose, some.camera)
+    low, high = head_box(some.rest_mesh, *seen)
     hull = visual_hull(*seen, low, high)
     both = [portrait] if varied is None else [portrait, varied]
     landmarks = np.concatenate([part.landmarks for part in both])
@@ -77,6 +78,20 @@ def person_rig(portrait: Portrait, varied: Portrait | None = None) -> Rig:
         low,
         high,
         hull,
+    )
+
+
+def spread_rows(count: int, most: int) -> np.ndarray:
+    """At most `most` of `count` row numbers, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, most).round().astype(int))
+
+
+def thinned(portrait: Portrait, rows: np.ndarray) -> Portrait:
+    """Some frames of a portrait: the picture part of it."""
+    names = ("frames", "head_matte", "torso_matte", "mesh", "landmarks")
+    return portrait._replace(
+        pose=Pose(*(part[rows] for part in portrait.pose)),
+        **{name: getattr(portrait, name)[rows] for name in names},
     )
 
 
@@ -111,22 +126,7 @@ def fit_fields(
         plan.torso_size,
         plan.samples,
     )
-    filmed |= {"heads": rendered_heads(fields, portrait)}
-    torso = train(
-        stages.torso_stage(
-            portrait.camera, plan.torso_size, plan.frames, plan.torso_rays
-        ),
-        workdir=Path(workdir) / "torso",
-        steps=plan.torso_steps,
-        batch_source=filmed,
-        optimizer=FIELD_OPTIMIZER._replace(learning_rate=4e-3),
-        ema=0.99,
-        seed=seed,
-        ckpt_steps=4 * plan.ckpt_steps,
-        val_steps=plan.torso_steps,
-        scan_steps=25,
-        label="torso",
-    )
+    torso = _train_torso(portrait, plan, fields, filmed, Path(workdir) / "torso", seed)
     fields = fields._replace(torso=torso.ema_params)
     return fields, {"head": head, "torso": torso}
 
@@ -154,6 +154,34 @@ def _train_head(camera, plan: Plan, shown: dict, rig: Rig, workdir: Path, seed: 
         val_steps=plan.head_steps,
         scan_steps=25,
         label="head",
+    )
+
+
+def _train_torso(portrait, plan: Plan, fields: Fields, filmed: dict, workdir, seed):
+    some = spread_rows(len(portrait.frames), TORSO_FRAMES)
+    behind = {
+        name: value if name == "background" else value[some]
+        for name, value in filmed.items()
+        if name != "turns"
+    }
+    behind |= {
+        "heads": rendered_heads(fields, thinned(portrait, some)),
+        "turns": np.arange(len(some), dtype=np.int32),
+    }
+    return train(
+        stages.torso_stage(
+            portrait.camera, plan.torso_size, plan.frames, plan.torso_rays
+        ),
+        workdir=workdir,
+        steps=plan.torso_steps,
+        batch_source=behind,
+        optimizer=FIELD_OPTIMIZER._replace(learning_rate=4e-3),
+        ema=0.99,
+        seed=seed,
+        ckpt_steps=4 * plan.ckpt_steps,
+        val_steps=plan.torso_steps,
+        scan_steps=25,
+        label="torso",
     )
 
 

@@ -1,0 +1,69 @@
+"""Pieces of head motion meet without a jump and end as they are."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emogene_jax.pose.join import EASE, join_poses, rotation_matrix, rotation_vector
+from emogene_jax.signals import Pose
+
+
+def held(frames, turn, place):
+    return Pose(
+        rotation_matrix(np.tile(turn, (frames, 1)).astype(float)),
+        np.tile(place, (frames, 1)).astype(float),
+    )
+
+
+def test_one_piece_stays_as_it_is():
+    piece = held(5, [0.1, 0, 0], [1, 2, -60])
+    joined = join_poses([piece])
+    np.testing.assert_array_equal(joined.rotation, piece.rotation)
+    np.testing.assert_array_equal(joined.translation, piece.translation)
+
+
+def test_the_second_begins_where_the_first_ended_and_ends_as_itself():
+    first = held(10, [0, 0.3, 0], [0, 0, -60])
+    second = held(50, [0.2, -0.2, 0], [2, -1, -55])
+    joined = join_poses([first, second])
+    assert len(joined.rotation) == len(joined.translation) == 60
+    np.testing.assert_allclose(joined.rotation[10], first.rotation[-1], atol=1e-9)
+    np.testing.assert_allclose(joined.translation[10], first.translation[-1])
+    settled = slice(10 + EASE, None)
+    np.testing.assert_allclose(
+        joined.rotation[settled], second.rotation[EASE:], atol=1e-9
+    )
+    np.testing.assert_allclose(joined.translation[settled], second.translation[EASE:])
+    # From one to the other on the way: never back, never beyond.
+    way = joined.translation[9 : 11 + EASE, 0]
+    assert (np.diff(way) >= 0).all() and way.min() == 0 and way.max() == 2
+    assert np.diff(way).max() < 2 * 2 / EASE
+
+
+def test_short_pieces_chain():
+    pieces = [held(3, [0, 0.1 * n, 0], [n, 0, -60]) for n in range(5)]
+    joined = join_poses(pieces)
+    assert len(joined.rotation) == 15
+    assert np.abs(np.diff(joined.translation[:, 0])).max() < 0.5
+
+
+angles = st.floats(-1.7, 1.7)
+
+
+@settings(deadline=None)
+@given(angles, angles, angles)
+def test_vectors_and_matrices_are_inverse(x, y, z):
+    vector = np.array([x, y, z])
+    matrix = rotation_matrix(vector[None])[0]
+    np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-9)
+    np.testing.assert_allclose(np.linalg.det(matrix), 1)
+    np.testing.assert_allclose(rotation_vector(matrix), vector, atol=1e-6)
+
+
+def test_against_scipy():
+    from scipy.spatial.transform import Rotation
+
+    vectors = np.random.default_rng(0).normal(0, 0.8, (20, 3))
+    np.testing.assert_allclose(
+        rotation_matrix(vectors), Rotation.from_rotvec(vectors).as_matrix(), atol=1e-9
+    )

@@ -1,0 +1,54 @@
+"""An emotion track, frame by frame."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emogene_jax.emotions import emotion_curve
+from emogene_jax.signals import EMOTIONS, FPS
+
+NEUTRAL, HAPPY, SAD = (EMOTIONS.index(name) for name in ("neutral", "happy", "sad"))
+
+
+def test_one_emotion_holds_throughout():
+    weights, intensity = emotion_curve([(0.0, "sad", 0.7)], 30)
+    assert weights.shape == (30, 8) and weights.dtype == np.float32
+    np.testing.assert_array_equal(weights, np.eye(8)[[SAD] * 30])
+    np.testing.assert_allclose(intensity, 0.7)
+
+
+def test_a_step_is_faded_around_its_time():
+    track = [(0.0, "neutral", 1.0), (2.0, "happy", 0.5)]
+    weights, intensity = emotion_curve(track, 100, fade=0.4)
+    middle = 2 * FPS
+    np.testing.assert_allclose(weights[middle, [NEUTRAL, HAPPY]], 0.5)
+    np.testing.assert_allclose(intensity[middle], 0.75)
+    assert (weights[: middle - 5, NEUTRAL] == 1).all()
+    assert (weights[middle + 6 :, HAPPY] == 1).all()
+    assert (np.diff(weights[:, HAPPY]) >= 0).all()
+    assert np.diff(weights[:, HAPPY]).max() < 0.25
+
+
+names = st.sampled_from(EMOTIONS)
+later = st.lists(
+    st.tuples(st.floats(0.1, 5), names, st.floats(0, 3)),
+    max_size=4,
+    unique_by=lambda step: step[0],
+)
+
+
+@given(names, st.floats(0, 3), later, st.integers(1, 150))
+def test_weights_are_shares_whatever_is_asked_for(name, amount, steps, frames):
+    track = [(0.0, name, amount), *sorted(steps)]
+    weights, intensity = emotion_curve(track, frames)
+    assert weights.shape == (frames, 8) and intensity.shape == (frames,)
+    assert (weights >= -1e-6).all()
+    np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-5)
+    amounts = [amount for _, _, amount in track]
+    assert intensity.min() >= min(amounts) - 1e-5
+    assert intensity.max() <= max(amounts) + 1e-5
+
+
+def test_a_step_in_the_very_first_frame_counts():
+    weights, _ = emotion_curve([(0.0, "neutral", 1.0), (0.1, "sad", 1.0)], 50)
+    assert weights[-1, SAD] == 1
