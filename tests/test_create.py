@@ -192,9 +192,7 @@ def test_the_avatar_and_its_numbers_are_there(undisturbed, filmed):
     np.testing.assert_array_equal(learned, filmed.pose.translation[:-10])
 
 
-def test_killed_and_run_again_it_is_the_same_to_the_bit(
-    driver, undisturbed, tmp_path
-):
+def test_killed_and_run_again_it_is_the_same_to_the_bit(driver, undisturbed, tmp_path):
     out = tmp_path / "avatar"
     checkpoints = out / ".work" / "head" / "checkpoints"
     process = driver(out)
@@ -207,7 +205,8 @@ def test_killed_and_run_again_it_is_the_same_to_the_bit(
     finish(driver(out))
     for name in ("fields", "person"):
         again, once = (
-            (folder / f"{name}.safetensors").read_bytes() for folder in (out, undisturbed)
+            (folder / f"{name}.safetensors").read_bytes()
+            for folder in (out, undisturbed)
         )
         assert again == once
     assert not (out / ".work").exists()

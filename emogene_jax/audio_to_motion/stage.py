@@ -12,7 +12,13 @@ import jax
 import jax.numpy as jnp
 
 from emogene_jax.audio_to_motion.initial import initial_variables
-from emogene_jax.audio_to_motion.lip_sync import WINDOW, LipSync, mouth_of, windows
+from emogene_jax.audio_to_motion.lip_sync import (
+    WINDOW,
+    LipSync,
+    mouth_of,
+    window_embeddings,
+    windows,
+)
 from emogene_jax.audio_to_motion.loss import (
     continuity,
     masked_mean,
@@ -20,8 +26,9 @@ from emogene_jax.audio_to_motion.loss import (
     squared_error,
     sync_loss,
 )
-from emogene_jax.audio_to_motion.vae import AudioToMotion, latent_steps
+from emogene_jax.audio_to_motion.vae import AudioToMotion, generate, latent_steps
 from emogene_jax.signals import Stage
+from emogene_jax.train.board import heatmap
 
 SMALLEST_OFFSET = 3  # frames by which audio and mouth of a negative differ at least
 NEAR_OFFSET = 10  # frames up to which a negative counts as near
@@ -143,7 +150,16 @@ def audio_to_motion_stage(
             total = total + sync_weight * metrics["sync"]
         return total, (updated, metrics)
 
-    return Stage(init, loss, window_sampler(batch_size, frames))
+    def images(params, aux, frozen, batch):
+        # Motion over time of one clip, true above what its sound alone makes of it.
+        one = {name: value[:1] for name, value in batch.items()}
+        made = generate(
+            model, params, aux, one["content"], one["f0"], jax.random.key(0), 0.0
+        )
+        both = jnp.concatenate([one["motion"][0], made[0]], -1)
+        return {"motion_true_over_made": heatmap(both.T, zoom=2)}
+
+    return Stage(init, loss, window_sampler(batch_size, frames), images)
 
 
 def _noise_shape(model: AudioToMotion, batch) -> tuple[int, int, int]:
@@ -188,7 +204,13 @@ def lip_sync_stage(
         total, metrics = pair_losses(confidence, starts, batch["speaker"])
         return total, (updated, metrics)
 
-    return Stage(init, loss, window_sampler(batch_size, frames))
+    def images(params, aux, frozen, batch):
+        # Every window's audio against every window's mouth: a bright diagonal is good.
+        content, motion = batch["content"][0], batch["motion"][0]
+        audio, face = window_embeddings(model, params, aux, content, motion)
+        return {"confidence": heatmap(audio @ face.T)}
+
+    return Stage(init, loss, window_sampler(batch_size, frames), images)
 
 
 def pair_losses(confidence: jax.Array, starts: jax.Array, speaker: jax.Array):

@@ -220,7 +220,7 @@ class Renderer:
                 back = over(torso_colour[0], opacity[0], behind.reshape(-1, 3))
                 back = back.reshape(size, size, 3)
             frame = layer[..., :3] + (1 - layer[..., 3:]) * back
-            return _to_bytes(frame), _to_bytes(layer)
+            return to_bytes(frame), to_bytes(layer)
 
         def many(rig, trained, behind, *batch):
             return jax.lax.map(lambda row: one(rig, trained, behind, *row), batch)
@@ -233,7 +233,8 @@ def _hand_on(ready, count, layers):
     yield from zip(frames, heads, strict=True) if layers else frames
 
 
-def _to_bytes(picture):
+def to_bytes(picture):
+    """uint8 of a picture in 0..1."""
     return jnp.round(jnp.clip(picture, 0, 1) * 255).astype(jnp.uint8)
 
 

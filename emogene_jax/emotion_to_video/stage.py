@@ -11,7 +11,14 @@ import numpy as np
 from emogene_jax.emotion_to_video.camera import pixel_rays, project
 from emogene_jax.emotion_to_video.head import HeadField, HeadSize
 from emogene_jax.emotion_to_video.occupancy import node_points
-from emogene_jax.emotion_to_video.render import march, over, pixel_place, seen_density
+from emogene_jax.emotion_to_video.render import (
+    march,
+    over,
+    pixel_place,
+    render_head,
+    seen_density,
+    to_bytes,
+)
 from emogene_jax.emotion_to_video.rig import HULL, Rig
 from emogene_jax.emotion_to_video.torso import TorsoField, TorsoSize
 from emogene_jax.signals import Camera, Stage
@@ -116,7 +123,24 @@ def head_stage(
     def sample(resident, key, step):
         return draw_rays(resident, key, frames, counts)
 
-    return Stage(init, loss, sample)
+    def images(params, aux, frozen, batch):
+        # A face of the batch, over grey.
+        rig = frozen["rig"]
+        layer = render_head(
+            field,
+            params,
+            rig,
+            seen_density(rig, aux["density"]),
+            batch["condition"][:1],
+            tuple(part[:1] for part in batch["pose"]),
+            camera,
+            jnp.zeros((1, 2), jnp.int32),
+            camera.size,
+            samples,
+        )[0]
+        return {"head": np.asarray(to_bytes(over_grey(layer)))}
+
+    return Stage(init, loss, sample, images)
 
 
 def torso_stage(
@@ -157,7 +181,23 @@ def torso_stage(
     def sample(resident, key, step):
         return draw_rays(resident, key, frames, (rays,), whole=True)
 
-    return Stage(init, loss, sample)
+    def images(params, aux, frozen, batch):
+        # A torso of the batch without its head, over grey.
+        number = jnp.arange(camera.size**2)[None]
+        place = pixel_place(number // camera.size, number % camera.size, camera)
+        colour, opacity = field.apply(
+            {"params": params}, batch["code"][:1], place, jnp.zeros((*number.shape, 4))
+        )
+        layer = jnp.concatenate([opacity[..., None] * colour, opacity[..., None]], -1)
+        layer = layer.reshape(camera.size, camera.size, 4)
+        return {"torso": np.asarray(to_bytes(over_grey(layer)))}
+
+    return Stage(init, loss, sample, images)
+
+
+def over_grey(layer):
+    """A premultiplied layer [H, W, 4] over middle grey, [H, W, 3]."""
+    return layer[..., :3] + 0.5 * (1 - layer[..., 3:])
 
 
 def draw_rays(resident, key, frames, counts, whole=False):

@@ -13,6 +13,7 @@ import numpy as np
 from emogene_jax.motion_to_emotion.deformation import LANDMARK_SIZE, Deformer
 from emogene_jax.motion_to_emotion.expressions import express
 from emogene_jax.signals import EMOTIONS, Stage
+from emogene_jax.train.board import heatmap
 
 NEUTRAL = EMOTIONS.index("neutral")
 
@@ -62,7 +63,20 @@ def motion_to_emotion_stage(
         )
         return {name: array[chosen] for name, array in resident.items()}
 
-    return Stage(init=init, loss=loss, sample=sample if batch_size else None)
+    def images(params, aux, frozen, batch):
+        # What the emotion adds, true above learned; a row a pair.
+        weights = jax.nn.one_hot(batch["emotion"][:16], len(EMOTIONS))
+        neutral = batch["neutral"][:16]
+        made = model.apply(
+            {"params": params}, neutral, weights, batch["intensity"][:16]
+        )
+        added = jnp.concatenate([batch["emotional"][:16], made]) - jnp.tile(
+            neutral, (2, 1)
+        )
+        return {"added_true_over_learned": heatmap(added)}
+
+    drawn = sample if batch_size else None
+    return Stage(init=init, loss=loss, sample=drawn, images=images)
 
 
 def prior_pairs(

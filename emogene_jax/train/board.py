@@ -76,6 +76,17 @@ class Board:
         self._file.flush()
 
 
+def heatmap(values: np.ndarray, zoom: int = 4) -> np.ndarray:
+    """A picture uint8 [H, W, 3] of values [rows, columns]: blue below 0, red above."""
+    values = np.asarray(values, np.float32)
+    values = np.clip(values / max(np.quantile(np.abs(values), 0.99), 1e-9), -1, 1)
+    fade = 1 - np.abs(values)
+    picture = np.stack(
+        [np.where(values > 0, 1, fade), fade, np.where(values < 0, 1, fade)], -1
+    )
+    return (255 * picture).astype(np.uint8).repeat(zoom, 0).repeat(zoom, 1)
+
+
 def read_curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """{tag: [(step, value)]} of the scalars in the event files of `folder`."""
     from tensorboard.compat.proto import event_pb2

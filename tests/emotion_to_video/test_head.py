@@ -1,4 +1,4 @@
-"""The head field: frames don't see each other, devices don't change gradients, it learns."""
+"""The head field: frames are apart, devices don't change gradients, it learns."""
 
 import jax
 import jax.numpy as jnp

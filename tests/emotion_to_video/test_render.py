@@ -46,7 +46,9 @@ def dense_march(field, rig, rays, samples=800):
     """Equal steps from one end of the box to the other."""
     near, far = occupancy.box_interval(rays, rig.low, rig.high)
     along = occupancy.bin_centres(near, far, samples)
-    points = rays.origins[..., None, :] + along[..., None] * rays.directions[..., None, :]
+    points = (
+        rays.origins[..., None, :] + along[..., None] * rays.directions[..., None, :]
+    )
     density, colour = field.apply(None, rig, None, points, rays.directions)
     width = jnp.broadcast_to(((far - near) / samples)[..., None], density.shape)
     return composite(density, colour, width)[:2]
@@ -107,7 +109,9 @@ def performance(filmed):
 @pytest.fixture(scope="module")
 def rendered(renderer, performance):
     pairs = list(renderer.frames(*performance, layers=True))
-    return np.stack([frame for frame, _ in pairs]), np.stack([head for _, head in pairs])
+    return np.stack([frame for frame, _ in pairs]), np.stack(
+        [head for _, head in pairs]
+    )
 
 
 def test_frames_are_pictures_and_differ(rendered, untrained):
@@ -125,9 +129,7 @@ def test_the_batch_size_does_not_change_frames(rendered, performance, untrained)
     np.testing.assert_array_equal(frames, rendered[0])
 
 
-def test_any_length_is_rendered_by_one_program(
-    monkeypatch, performance, untrained
-):
+def test_any_length_is_rendered_by_one_program(monkeypatch, performance, untrained):
     traced = chex.assert_max_traces(n=1)
     monkeypatch.setattr(
         render,

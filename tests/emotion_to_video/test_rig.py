@@ -1,4 +1,4 @@
-"""The rig: a known linear face is lifted, conditions stay in range, the hull has the head."""
+"""The rig: a linear face is lifted, conditions stay in range, the hull has the head."""
 
 import numpy as np
 import pytest
