@@ -84,8 +84,8 @@ def load_avatar(folder: Path) -> Avatar:
         raise UserError(f"{folder}: found no avatar.json, expected an avatar") from None
     except ValueError as error:
         raise UserError(f"{folder}/avatar.json: damaged ({error})") from None
-    if header.get("format") != FORMAT:
-        found = header.get("format")
+    found = header.get("format") if isinstance(header, dict) else None
+    if found != FORMAT:
         raise UserError(f"{folder}: found avatar format {found}, expected {FORMAT}")
     parts = {
         name: _load(folder / f"{name}.safetensors")
@@ -93,8 +93,8 @@ def load_avatar(folder: Path) -> Avatar:
     }
     try:
         return _assemble(header, parts)
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{folder}: damaged avatar ({error} missing)") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder}: damaged avatar ({error}): make it again") from None
 
 
 def _assemble(header, parts) -> Avatar:
@@ -106,7 +106,7 @@ def _assemble(header, parts) -> Avatar:
             fields["density"],
             fields["torso"],
             PoseCode(**fields["code"]),
-            Camera(**header["camera"]),
+            _camera(**header["camera"]),
             fields["background"],
             HeadSize(**header["head_size"]),
             TorsoSize(**header["torso_size"]),
@@ -118,6 +118,10 @@ def _assemble(header, parts) -> Avatar:
         Pose(**person["pose"]),
         header["info"],
     )
+
+
+def _camera(focal, cx, cy, size) -> Camera:
+    return Camera(float(focal), float(cx), float(cy), int(size))
 
 
 def write_json(path: Path, value: dict) -> None:

@@ -135,7 +135,7 @@ def _check_talk(args) -> list[tuple[float, str, float]]:
         raise UserError("--landmarks-out goes with one speech file, not with several")
     if args.idle == 0:
         raise UserError("--idle 0: expected more than 0 seconds")
-    track = parse_emotion(args.emotion or "neutral")
+    track = parse_emotion("neutral" if args.emotion is None else args.emotion)
     must_be_avatar(args.avatar)
     must_exist(*args.audio or (), what="a sound file")
     must_exist(args.drive, what="a video or saved landmarks (.npz)")
@@ -211,7 +211,10 @@ def read_config(spec: str, overrides: list[str]):
     try:
         rest = values(argv)[1:]
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"config {spec}: {error.args[0]}") from error
+        reason = " ".join(str(error.args[0]).split()).strip("\"'")
+        if isinstance(error, (KeyError, AttributeError)):
+            reason = f"unknown key {reason}"
+        raise UserError(f"config {spec}: {reason}") from error
     if rest:
         raise UserError(f"unrecognized argument: {rest[0]}")
     return holder.value

@@ -71,20 +71,28 @@ def create(
         print(f"{out}: finished before; nothing to do")
         return
     parallel.enable_compilation_cache()
-    portrait = _portrait(
-        sources, work, size, crop, face_model, need_sound=audio_to_motion is None
-    )
-    held = held_out(len(portrait.frames), holdout_seconds)
+    try:
+        spoken = load_audio_to_motion(audio_to_motion)
+        prior = load_deformation(deformation)
+        portrait = _portrait(
+            sources, work, size, crop, face_model, need_sound=spoken is None
+        )
+        held = held_out(len(portrait.frames), holdout_seconds)
+    except UserError:
+        # Nothing was learned yet: an input that can't be used leaves nothing behind.
+        shutil.rmtree(work)
+        if not any(out.iterdir()):
+            out.rmdir()
+        raise
     portrait = without_hindsight(portrait, len(portrait.frames) - held)
     training = cut(portrait, slice(0, len(portrait.frames) - held))
-    prior = load_deformation(deformation)
     varied = vary(training, prior)
     avatar, results = learn(
         training,
         lesson(portrait.camera.size, preset),
         work,
         prior,
-        load_audio_to_motion(audio_to_motion),
+        spoken,
         varied,
     )
     avatar.info["request"] = request
@@ -124,8 +132,8 @@ def held_out(frames: int, seconds: float | None) -> int:
     held = round(seconds * FPS)
     if frames - held < SHORTEST_TRAINING * FPS:
         raise UserError(
-            f"{frames / FPS:.1f} s of usable video, of which {held / FPS:.1f} s held "
-            f"out: expected at least {SHORTEST_TRAINING} s to learn from"
+            f"--holdout-seconds {held / FPS:g} of {frames / FPS:.1f} s of usable video: "
+            f"expected at least {SHORTEST_TRAINING} s to be left to learn from"
         )
     return held
 

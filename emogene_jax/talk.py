@@ -18,7 +18,15 @@ from emogene_jax.video import write_video
 
 def talk(avatar, audio, track, out, seed=0, background=None, landmarks_out=None):
     """Speech files -> one video each. One file: `out` is the mp4; several: a folder."""
+    names = [Path(path).stem for path in audio]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(
+                f"{name}: two speeches of this name; their videos would too"
+            )
     spoken = [(path, load_audio(path)) for path in audio]
+    if len(audio) > 1:
+        Path(out).mkdir(parents=True, exist_ok=True)
     person, picture = _open(avatar), _background(background)
     renderer = Renderer(person.fields)
     for path, waveform in spoken:
@@ -103,22 +111,35 @@ def _save(path, person: Avatar, performance: Performance):
 
 
 def _load(path) -> Performance:
-    from emogene_jax.signals import landmarks_to_motion
+    from emogene_jax.signals import eye_distance, landmarks_to_motion
 
-    expected = "landmarks [T, 68, 3], rest [68, 3], rotation [T, 3, 3], translation"
+    expected = (
+        "an .npz of landmarks [T, 68, 3], rest [68, 3], rotation [T, 3, 3] and "
+        "translation [T, 3]"
+    )
     try:
         with np.load(path, allow_pickle=False) as saved:
             arrays = {name: np.asarray(saved[name], np.float64) for name in saved.files}
         landmarks, rest = arrays["landmarks"], arrays["rest"]
         pose = Pose(arrays["rotation"], arrays["translation"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-        raise UserError(f"{path}: {error}; expected {expected}") from None
-    count = len(landmarks)
+    except KeyError as error:
+        raise UserError(f"{path}: {error.args[0]}; expected {expected}") from None
+    except (OSError, ValueError, TypeError, EOFError, BadZipFile):
+        raise UserError(f"{path}: can't be read; expected {expected}") from None
+    count = landmarks.shape[0] if landmarks.ndim else 0
     shapes = [part.shape for part in (landmarks, rest, *pose)]
     if not count or shapes != [(count, 68, 3), (68, 3), (count, 3, 3), (count, 3)]:
         raise UserError(f"{path}: found arrays of shapes {shapes}; expected {expected}")
     if not all(np.isfinite(part).all() for part in (landmarks, rest, *pose)):
         raise UserError(f"{path}: found NaN or infinity; expected finite numbers")
+    if eye_distance(rest) < 1e-3:
+        raise UserError(f"{path}: rest has its eye corners in one place; expected cm")
+    product = pose.rotation @ pose.rotation.swapaxes(1, 2)
+    if (
+        np.abs(product - np.eye(3)).max() > 1e-2
+        or np.linalg.det(pose.rotation).min() < 0
+    ):
+        raise UserError(f"{path}: rotation holds matrices that are no rotations")
     return Performance(landmarks_to_motion(landmarks, rest), pose)
 
 

@@ -156,7 +156,7 @@ def _whole(path: Path):
 
     @contextlib.contextmanager
     def context():
-        temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+        temporary = path.with_name(f".{path.stem}.part{path.suffix}")
         try:
             temporary.touch()
         except OSError as error:

@@ -23,6 +23,8 @@ def load_audio(path: str | Path) -> np.ndarray:
     import av  # slow to import, and only this function needs it
 
     path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder, expected an audio or video file")
     if not path.is_file():
         raise UserError(f"{path}: no such file, expected an audio or video file")
     if path.stat().st_size == 0:

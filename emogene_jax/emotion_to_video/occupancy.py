@@ -76,13 +76,6 @@ def read_density(grid, unit):
     return read_nearest(grid[..., None], flat)[..., 0].reshape(unit.shape[:-1])
 
 
-def dilate(grid):
-    """The greatest of each node and its 26 neighbours, [D, H, W]."""
-    return jax.lax.reduce_window(
-        grid, -jnp.inf, jax.lax.max, (3, 3, 3), (1, 1, 1), "SAME"
-    )
-
-
 def node_points(shape):
     """Unit-box points [D * H * W, 3] of the nodes of a grid (D, H, W)."""
     axes = [jnp.linspace(0.0, 1.0, n) for n in shape]

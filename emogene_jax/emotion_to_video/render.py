@@ -73,8 +73,9 @@ def _along(rays, distance):
 
 
 def seen_density(rig, density):
-    """The occupancy grid as rays read it: grown by one node, inside the hull only."""
-    return occupancy.dilate(density) * rig.hull
+    """The occupancy grid as rays read it: inside the hull only. Not grown: place_edges
+    guards its neighbours, and samples before a surface are lost to it."""
+    return density * rig.hull
 
 
 def over(colour, opacity, behind):

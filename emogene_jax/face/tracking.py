@@ -50,6 +50,8 @@ def find_model(path=None) -> Path:
         (os.environ.get("EMOGENE_FACE_MODEL"), "$EMOGENE_FACE_MODEL"),
     ):
         if given:
+            if not Path(given).is_file():
+                raise UserError(f"{given}: {name}: no such file, expected a face model")
             if not zipfile.is_zipfile(given):
                 raise UserError(
                     f"{given}: {name} is no face model, expected MediaPipe's "
