@@ -4,8 +4,11 @@ Everything unfinished stays in AVATAR/.work; a run that was killed goes on from 
 What is held out is cut off before anything is learned.
 """
 
+import contextlib
 import hashlib
+import importlib.metadata
 import json
+import platform
 import shutil
 import time
 from pathlib import Path
@@ -13,7 +16,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from emogene_jax import parallel
+from emogene_jax import __version__, parallel
 from emogene_jax.avatar import save_avatar, write_json
 from emogene_jax.cache import cache_folder
 from emogene_jax.data.pack import load_portrait, save_portrait
@@ -21,6 +24,7 @@ from emogene_jax.data.schema import Portrait
 from emogene_jax.emotion_to_video.fit import Plan
 from emogene_jax.emotion_to_video.head import HeadSize
 from emogene_jax.emotion_to_video.torso import TorsoSize
+from emogene_jax.evaluate.avatar import evaluate_avatar
 from emogene_jax.pipeline import Lesson, learn, learn_prior, random_expressions
 from emogene_jax.signals import FPS, Pose, UserError
 from emogene_jax.train import checkpoint
@@ -52,9 +56,15 @@ def create(
     deformation=None,
     face_model=None,
 ):
-    """See design and README: `emogene create`."""
+    """An avatar of the person in `sources` (videos, or one prepared portrait), written
+    to folder `out`; metrics.json, preview.png and heldout.mkv beside it.
+
+    Raises:
+        UserError: an input that can't be used; nothing is left of the attempt.
+    """
     began = time.perf_counter()
     out = Path(out)
+    work = out / ".work"
     if preset == "auto":
         preset = "cpu" if jax.default_backend() == "cpu" else "gpu"
     request = {
@@ -66,52 +76,52 @@ def create(
         "audio_to_motion": audio_to_motion and str(audio_to_motion),
         "deformation": deformation and str(deformation),
     }
-    work = out / ".work"
     if _already(out, work, request):
         print(f"{out}: finished before; nothing to do")
         return
     parallel.enable_compilation_cache()
-    try:
+    with _nothing_left(out, work):
         spoken = load_audio_to_motion(audio_to_motion)
         prior = load_deformation(deformation)
-        portrait = _portrait(
-            sources, work, size, crop, face_model, need_sound=spoken is None
-        )
+        portrait = _portrait(sources, work, size, crop, face_model, spoken is None)
         held = held_out(len(portrait.frames), holdout_seconds)
-    except UserError:
-        # Nothing was learned yet: an input that can't be used leaves nothing behind.
-        shutil.rmtree(work)
-        if not any(out.iterdir()):
-            out.rmdir()
-        raise
-    portrait = without_hindsight(portrait, len(portrait.frames) - held)
-    training = cut(portrait, slice(0, len(portrait.frames) - held))
-    varied = vary(training, prior)
-    avatar, results = learn(
-        training,
-        lesson(portrait.camera.size, preset),
-        work,
-        prior,
-        spoken,
-        varied,
-    )
+    known = len(portrait.frames) - held
+    portrait = without_hindsight(portrait, known)
+    training = cut(portrait, slice(0, known))
+    plan, varied = lesson(portrait.camera.size, preset), vary(training, prior)
+    avatar, results = learn(training, plan, work, prior, spoken, varied)
     avatar.info["request"] = request
-    from emogene_jax.evaluate.avatar import evaluate_avatar
-
-    shown = cut(
-        portrait, slice(len(portrait.frames) - (held or len(portrait.frames)), None)
-    )
+    shown = cut(portrait, slice(known, None)) if held else training
     metrics = evaluate_avatar(avatar, shown, out, face_model, held_out=held > 0)
     metrics["train_seconds"] = {
         name: round(result.seconds, 1) for name, result in results.items()
     }
     metrics["seconds"] = round(time.perf_counter() - began, 1)
-    metrics["device"] = parallel.describe()
+    metrics |= {"device": parallel.describe(), "versions": versions()}
     write_json(out / "metrics.json", metrics)
     save_avatar(avatar, out)
     shutil.rmtree(work)
     scores = {name: round(value, 2) for name, value in metrics.get("psnr", {}).items()}
     print(f"{out}: done" + (f", held-out PSNR {scores}" if scores else ""))
+
+
+def versions() -> dict:
+    """What made an avatar, for its metrics.json."""
+    names = ("jax", "jaxlib", "flax", "numpy")
+    found = {name: importlib.metadata.version(name) for name in names}
+    return {"emogene_jax": __version__, "python": platform.python_version(), **found}
+
+
+@contextlib.contextmanager
+def _nothing_left(out: Path, work: Path):
+    """An input that can't be used leaves nothing behind."""
+    try:
+        yield
+    except UserError:
+        shutil.rmtree(work)
+        if not any(out.iterdir()):
+            out.rmdir()
+        raise
 
 
 def lesson(size: int, preset: str) -> Lesson:

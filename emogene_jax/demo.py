@@ -15,6 +15,7 @@ from PIL import Image
 
 from emogene_jax import parallel
 from emogene_jax.avatar import Avatar, save_avatar, write_json
+from emogene_jax.create import versions
 from emogene_jax.data.records import World, write_synthetic
 from emogene_jax.data.synthetic import Take, make_take
 from emogene_jax.data.synthetic_portrait import SPEAKER, synthetic_portrait
@@ -132,7 +133,7 @@ def run_demo(out, preset="full", seed=0):
     )
     metrics["train_seconds"] = {n: round(r.seconds, 1) for n, r in results.items()}
     metrics["seconds"] = round(time.perf_counter() - began, 1)
-    metrics["device"] = parallel.describe()
+    metrics |= {"device": parallel.describe(), "versions": versions()}
     write_json(out / "metrics.json", metrics)
     sheet = contact_sheet(videos, out / "contact_sheet.png")
     evaluation.write_page(out, videos, sheet, metrics, work)

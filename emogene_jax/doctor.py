@@ -65,7 +65,10 @@ def _versions() -> list[Row]:
 def _devices() -> list[Row]:
     import jax
 
-    rows = [("device", "ok", name) for name in parallel.device_names()]
+    rows = [
+        (f"device {name.split(':')[0]}", "ok", name.split(": ", 1)[1])
+        for name in parallel.device_names()
+    ]
     cores = os.cpu_count()
     rows.append(("processor", "ok", f"{platform.machine()}, {cores} cores"))
     if jax.default_backend() == "cpu" and shutil.which("nvidia-smi"):

@@ -64,7 +64,7 @@ def test_another_face_drives_by_its_motion(avatar, idled, person, tmp_path):
         ({"landmarks": np.zeros((0, 68, 3))}, "shapes"),
         ({"translation": np.zeros((11, 3))}, "shapes"),
         ({"rotation": np.full((12, 3, 3), np.nan)}, "NaN"),
-        ({"landmarks": np.array([{}] * 12, object)}, "expected landmarks"),
+        ({"landmarks": np.array([{}] * 12, object)}, "expected an .npz"),
     ],
 )
 def test_bad_landmarks_are_refused(avatar, idled, tmp_path, change, message):

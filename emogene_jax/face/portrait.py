@@ -101,14 +101,7 @@ def prepare(
       say: gets lines for people.
     """
     files, model = find_videos(videos), find_model(face_model)
-    looks = []
-    for file in files:
-        look = first_look(file, model)
-        for line in describe(look, size):
-            say(line)
-        if need_sound and not look["sound"]:
-            raise UserError(f"{file}: no sound track, expected speech")
-        looks.append(look)
+    looks = _look(files, model, size, need_sound, say)
     boxes = _crop_boxes(files, looks, crop)
     clips = [
         _track_clip(file, box, size, model)
@@ -148,6 +141,19 @@ def prepare(
             "units": {"landmarks": "cm", "translation": "cm", "focal": "px"},
         },
     )
+
+
+def _look(files, model, size, need_sound, say) -> list[dict]:
+    """The first look at every file, said aloud."""
+    looks = []
+    for file in files:
+        look = first_look(file, model)
+        for line in describe(look, size):
+            say(line)
+        if need_sound and not look["sound"]:
+            raise UserError(f"{file}: no sound track, expected speech")
+        looks.append(look)
+    return looks
 
 
 def _crop_boxes(files, looks, crop) -> list[tuple[int, int, int]]:
