@@ -132,15 +132,19 @@ def prepare(
         clip=np.repeat(np.arange(len(files)), lengths).astype(np.int32),
         source_frame=np.concatenate([np.arange(n) for n in lengths]).astype(np.int32),
         emotion=emotion.astype(np.int32),
-        info={
-            "sources": [file.name for file in files],
-            "crop": [[int(v) for v in box] for box in boxes],
-            "look": looks,
-            "no_face": np.flatnonzero(~found).tolist(),
-            "reprojection_px": round(float(np.median(fit.error)), 3),
-            "units": {"landmarks": "cm", "translation": "cm", "focal": "px"},
-        },
+        info=_info(files, boxes, looks, found, fit),
     )
+
+
+def _info(files, boxes, looks, found, fit) -> dict:
+    return {
+        "sources": [file.name for file in files],
+        "crop": [[int(v) for v in box] for box in boxes],
+        "look": looks,
+        "no_face": np.flatnonzero(~found).tolist(),
+        "reprojection_px": round(float(np.median(fit.error)), 3),
+        "units": {"landmarks": "cm", "translation": "cm", "focal": "px"},
+    }
 
 
 def _look(files, model, size, need_sound, say) -> list[dict]:
