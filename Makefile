@@ -4,6 +4,8 @@ VENV ?= .venv
 # Which Python makes the environment; empty = the first of these that is 3.11 or newer.
 PYTHON ?=
 CANDIDATES = python3.12 python3.11 python3.13 python3 python
+# What `make test` installs beside the core (setup.py), e.g. EXTRAS=test,parity.
+EXTRAS ?= test
 # More for pytest, e.g. make test ARGS="-n 2 -k sampler".
 ARGS ?=
 
@@ -20,7 +22,7 @@ $(VENV)/.installed-core: setup.py | $(VENV)/bin/pip
 	@touch $@
 
 $(VENV)/.installed-test: setup.py | $(VENV)/bin/pip
-	$(VENV)/bin/python -m pip install --quiet --editable ".[test]"
+	$(VENV)/bin/python -m pip install --quiet --editable ".[$(EXTRAS)]"
 	@touch $@
 
 # Each candidate is run, not just looked up: a shim may stand for a Python that is absent.

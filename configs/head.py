@@ -11,6 +11,8 @@ more on the frames that it is trained on.
 from emogene_jax.configs import common
 from ml_collections import ConfigDict
 
+from emogene_jax.emotion_to_video.fit import HEAD_OPTIMIZER
+
 
 def get_config(arg=""):
     config = ConfigDict()
@@ -37,19 +39,8 @@ def get_config(arg=""):
             "matte_weight": 0.1,
         }
     )
-    # train.state.Optimizer. Without the clip a learning rate that is fast enough now and
-    # then empties the field.
-    config.optimizer = ConfigDict(
-        {
-            "learning_rate": 2e-3,
-            "schedule": "cosine",
-            "warmup_steps": 50,
-            "final_fraction": 0.05,
-            "clip": 0.1,
-            "eps": 1e-12,
-            "multipliers": {"planes|warp": 5.0},
-        }
-    )
+    # train.state.Optimizer
+    config.optimizer = ConfigDict(HEAD_OPTIMIZER._asdict())
     # train.loop.train
     config.train = ConfigDict(
         {

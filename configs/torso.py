@@ -11,6 +11,8 @@ PORTRAIT and the sizes are those of config `head`. One GPU; half the head's time
 from emogene_jax.configs import common
 from ml_collections import ConfigDict
 
+from emogene_jax.emotion_to_video.fit import TORSO_OPTIMIZER
+
 
 def get_config(arg=""):
     config = ConfigDict()
@@ -31,17 +33,7 @@ def get_config(arg=""):
         }
     )
     # train.state.Optimizer
-    config.optimizer = ConfigDict(
-        {
-            "learning_rate": 2e-3,
-            "schedule": "cosine",
-            "warmup_steps": 50,
-            "final_fraction": 0.05,
-            "clip": 0.1,
-            "eps": 1e-12,
-            "multipliers": {"planes|warp": 5.0},
-        }
-    )
+    config.optimizer = ConfigDict(TORSO_OPTIMIZER._asdict())
     # train.loop.train
     config.train = ConfigDict(
         {

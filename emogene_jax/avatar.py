@@ -106,22 +106,32 @@ def _assemble(header, parts) -> Avatar:
             fields["density"],
             fields["torso"],
             PoseCode(**fields["code"]),
-            _camera(**header["camera"]),
+            typed(Camera, header["camera"]),
             fields["background"],
-            HeadSize(**header["head_size"]),
-            TorsoSize(**header["torso_size"]),
-            header["samples"],
+            typed(HeadSize, header["head_size"]),
+            typed(TorsoSize, header["torso_size"]),
+            int(header["samples"]),
         ),
         parts["audio_to_motion"],
         parts["deformation"],
         person["rest"],
         Pose(**person["pose"]),
-        header["info"],
+        dict(header["info"]),
     )
 
 
-def _camera(focal, cx, cy, size) -> Camera:
-    return Camera(float(focal), float(cx), float(cy), int(size))
+def typed(kind, values: dict):
+    """kind(**values), once every value is of the type that kind's field has.
+
+    Raises:
+        TypeError: one is not, or has no field.
+    """
+    for name, value in values.items():
+        expected = kind.__annotations__.get(name)
+        whole = expected is float and type(value) is int  # JSON's 20.0 may be 20
+        if type(value) is not expected and not whole:
+            raise TypeError(f"{name}: found {value!r}")
+    return kind(**values)
 
 
 def write_json(path: Path, value: dict) -> None:

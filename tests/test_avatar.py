@@ -69,7 +69,12 @@ def test_a_damaged_part_is_named(saved, part, damage):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"format": 99}, "format 99, expected 1"), ({"camera": {"focal": 1}}, "damaged")],
+    [
+        ({"format": 99}, "format 99, expected 1"),
+        ({"camera": {"focal": 1}}, "damaged"),
+        ({"head_size": {"coarse": "64"}}, "damaged.*coarse: found '64'"),
+        ({"info": 3}, "damaged"),
+    ],
 )
 def test_another_version_is_refused(saved, change, message):
     path = saved / "avatar.json"

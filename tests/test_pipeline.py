@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emogene_jax import pipeline
-from emogene_jax.pose.join import rotation_matrix, rotation_vector
+from emogene_jax.rigid import rotation_exp, rotation_log
 from emogene_jax.signals import AudioFeatures, Pose
 
 
@@ -17,13 +17,13 @@ def nodding(frames=80):
     still = np.clip(np.abs(time - 1.6) - 0.4, 0, None) * np.sign(time - 1.6)
     turn = np.stack([0.2 * np.sin(2 * still), 0.15 * still, 0 * still], -1)
     place = np.stack([np.sin(2 * still), 0 * still, -60 + 0 * still], -1)
-    return Pose(rotation_matrix(turn), place)
+    return Pose(rotation_exp(turn), place)
 
 
 def steps(pose):
     """The largest turn (rad) and shift (cm) from one frame to the next."""
     pairs = zip(pose.rotation[1:], pose.rotation[:-1], strict=True)
-    turns = [np.linalg.norm(rotation_vector(b @ a.T)) for b, a in pairs]
+    turns = [np.linalg.norm(rotation_log(b @ a.T)) for b, a in pairs]
     shifts = np.linalg.norm(np.diff(pose.translation, axis=0), axis=-1)
     return max(turns, default=0), max(shifts, default=0)
 

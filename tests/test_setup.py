@@ -22,7 +22,15 @@ LEAN = {
     *("numpy", "jax", "flax", "optax", "orbax", "safetensors", "ml_collections"),
     *("absl", "PIL"),
 }
-LEAN_PARTS = [*STAGES, "train", "pose", "parallel.py", "signals.py", "data/schema.py"]
+LEAN_PARTS = [
+    *STAGES,
+    "train",
+    "pose",
+    "parallel.py",
+    "rigid.py",
+    "signals.py",
+    "data/schema.py",
+]
 NAMED_BY_THE_USER = {
     *("jax", "flax", "optax", "orbax-checkpoint", "transformers", "numpy", "librosa"),
     *("tensorflow-datasets", "chex", "ml-collections"),

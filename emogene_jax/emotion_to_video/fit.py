@@ -147,7 +147,7 @@ def _train_head(camera, plan: Plan, shown: dict, rig: Rig, workdir: Path, seed: 
         steps=plan.head_steps,
         batch_source=shown,
         frozen={"rig": Rig(*map(jnp.asarray, rig))},
-        optimizer=FIELD_OPTIMIZER,
+        optimizer=HEAD_OPTIMIZER,
         ema=0.99,
         seed=seed,
         ckpt_steps=plan.ckpt_steps,
@@ -175,7 +175,7 @@ def _train_torso(portrait, plan: Plan, fields: Fields, filmed: dict, workdir, se
         workdir=workdir,
         steps=plan.torso_steps,
         batch_source=behind,
-        optimizer=FIELD_OPTIMIZER._replace(learning_rate=4e-3),
+        optimizer=TORSO_OPTIMIZER,
         ema=0.99,
         seed=seed,
         ckpt_steps=4 * plan.ckpt_steps,
@@ -186,7 +186,7 @@ def _train_torso(portrait, plan: Plan, fields: Fields, filmed: dict, workdir, se
 
 
 # Without the clip a learning rate that is fast enough now and then empties the field.
-FIELD_OPTIMIZER = Optimizer(
+HEAD_OPTIMIZER = Optimizer(
     learning_rate=2e-3,
     warmup_steps=50,
     final_fraction=0.05,
@@ -194,6 +194,7 @@ FIELD_OPTIMIZER = Optimizer(
     eps=1e-12,
     multipliers={"planes|warp": 5.0},
 )
+TORSO_OPTIMIZER = HEAD_OPTIMIZER._replace(learning_rate=4e-3)
 
 
 def resident(portrait: Portrait, rig: Rig, code: PoseCode) -> dict:

@@ -12,13 +12,14 @@ import numpy as np
 
 from emogene_jax.emotion_to_video import head as head_field
 from emogene_jax.emotion_to_video import occupancy
-from emogene_jax.emotion_to_video.camera import pixel_rays, project
+from emogene_jax.emotion_to_video.camera import pixel_rays
 from emogene_jax.emotion_to_video.encoding import read_nearest
 from emogene_jax.emotion_to_video.head import HeadField
 from emogene_jax.emotion_to_video.rig import Rig, condition
 from emogene_jax.emotion_to_video.torso import TorsoField, pose_code
 from emogene_jax.emotion_to_video.volume import composite
 from emogene_jax.parallel import data_parallel, device_count, replicate, shard_batch
+from emogene_jax.rigid import project
 
 BINS = 64  # looks into the occupancy grid per ray
 MOST_RAYS = 4096  # marched at a time

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from emogene_jax.rigid import project
 from emogene_jax.signals import Camera, Pose
 
 HULL = 48  # nodes a side of the visual hull and of the occupancy grid
@@ -122,8 +123,6 @@ def visual_hull(matte, pose: Pose, camera: Camera, low, high, size=HULL, agree=0
     """Nodes [size, size, size] of the head box whose projection lies in the head matte
     [T, H, W] uint8 in at least `agree` of the frames."""
     from scipy.ndimage import maximum_filter
-
-    from emogene_jax.emotion_to_video.camera import project
 
     axes = [np.linspace(low[i], high[i], size) for i in range(3)]
     z, y, x = np.meshgrid(axes[2], axes[1], axes[0], indexing="ij")

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emogene_jax.emotion_to_video.camera import pixel_rays, project
+from emogene_jax.emotion_to_video.camera import pixel_rays
 from emogene_jax.emotion_to_video.head import HeadField, HeadSize
 from emogene_jax.emotion_to_video.occupancy import node_points
 from emogene_jax.emotion_to_video.render import (
@@ -21,6 +21,7 @@ from emogene_jax.emotion_to_video.render import (
 )
 from emogene_jax.emotion_to_video.rig import HULL, Rig
 from emogene_jax.emotion_to_video.torso import TorsoField, TorsoSize
+from emogene_jax.rigid import project
 from emogene_jax.signals import Camera, Stage
 
 EYES = slice(36, 48)

@@ -12,9 +12,9 @@ from PIL import Image
 
 from emogene_jax.avatar import Avatar
 from emogene_jax.data.schema import Portrait
-from emogene_jax.emotion_to_video.camera import project
 from emogene_jax.emotion_to_video.render import Renderer
 from emogene_jax.evaluate.metrics import FACE, MOUTH, by_region, lmd, region_masks
+from emogene_jax.rigid import project
 from emogene_jax.signals import Pose, UserError, landmarks_to_motion
 
 PREVIEW_FRAMES = 6

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 
 from emogene_jax.face import landmarks as lm
-from emogene_jax.face.pose_fit import project
+from emogene_jax.rigid import project
 from emogene_jax.signals import (
     Camera,
     Pose,
@@ -183,7 +183,7 @@ def augment(
     reference = open_shape(mesh, rest_mesh)
     moved = mesh[source] + spread(after - before, reference)
     poses = Pose(pose.rotation[source], pose.translation[source])
-    old, new = project(mesh[source], camera, poses), project(moved, camera, poses)
+    old, new = project(mesh[source], *poses, camera), project(moved, *poses, camera)
     pictures, heads, torsos = [], [], []
     for k, number in enumerate(source):
         picture, (head, torso) = warp_frame(

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from emogene_jax.face import landmarks as lm
+from emogene_jax.rigid import project, rotation_exp, rotation_log
 from emogene_jax.signals import Camera, Pose
 
 _NOISE_CM = 0.03  # what the tracker's points scatter, on the face
@@ -25,34 +26,6 @@ class HeadFit(NamedTuple):
     pose: Pose
     shape: np.ndarray  # [P, 3] cm: the rigid shape of the fitted points
     error: np.ndarray  # [T] px rms of the fitted points
-
-
-def project(points: np.ndarray, camera: Camera, pose: Pose) -> np.ndarray:
-    """Image points [T, P, 2] (column, row) of head-space points [T or 1, P, 3]."""
-    x = points @ np.swapaxes(pose.rotation, -1, -2) + pose.translation[:, None]
-    scale = camera.focal / -x[..., 2:]
-    return np.stack([camera.cx, camera.cy]) + scale * x[..., :2] * [1.0, -1.0]
-
-
-def rotation_exp(vector: np.ndarray) -> np.ndarray:
-    """Rotation matrices [..., 3, 3] of rotation vectors [..., 3] (Rodrigues)."""
-    angle = np.linalg.norm(vector, axis=-1)[..., None, None]
-    x, y, z = np.moveaxis(vector, -1, 0)
-    zero = np.zeros_like(x)
-    cross = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1)
-    cross = cross.reshape(*vector.shape[:-1], 3, 3)
-    half = np.sinc(angle / (2 * np.pi)) ** 2 / 2
-    return np.eye(3) + np.sinc(angle / np.pi) * cross + half * (cross @ cross)
-
-
-def rotation_log(rotation: np.ndarray) -> np.ndarray:
-    """Rotation vectors [..., 3] of matrices [..., 3, 3] turned by less than pi."""
-    skew = rotation - np.swapaxes(rotation, -1, -2)
-    vector = np.stack([skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0]], -1) / 2
-    sine = np.linalg.norm(vector, axis=-1, keepdims=True)
-    cosine = (np.trace(rotation, axis1=-2, axis2=-1)[..., None] - 1) / 2
-    angle = np.arctan2(sine, cosine)
-    return vector * np.where(sine > 1e-9, angle / np.maximum(sine, 1e-12), 1.0)
 
 
 def similarity(source: np.ndarray, target: np.ndarray, weight=None):
@@ -94,7 +67,7 @@ def fit_poses(points, shape, camera, pose, weight, steps=4) -> Pose:
         x = turned + pose.translation[:, None]
         d = _projection_jacobian(x, camera.focal)
         jacobian = np.concatenate([-d @ _cross_matrix(turned), d], -1)
-        residual = points - project(shape[None], camera, pose)
+        residual = points - project(shape[None], *pose, camera)
         weighted = jacobian * np.broadcast_to(weight, x.shape[:2])[..., None, None]
         normal = np.einsum("tpki,tpkj->tij", weighted, jacobian)
         right = np.einsum("tpki,tpk->ti", weighted, residual)
@@ -115,7 +88,7 @@ def _fit_shape(points, first, camera, pose, weight, px_per_cm, steps=2) -> np.nd
     for _ in range(steps):
         x = shape @ np.swapaxes(pose.rotation, -1, -2) + pose.translation[:, None]
         d = _projection_jacobian(x, camera.focal) @ pose.rotation[:, None]
-        residual = points - project(shape[None], camera, pose)
+        residual = points - project(shape[None], *pose, camera)
         weighted = d * (weight * inverse_noise)[..., None, None]
         normal = np.einsum("tpki,tpkj->pij", weighted, d) + hold
         right = np.einsum("tpki,tpk->pi", weighted, residual)
@@ -159,7 +132,7 @@ def _bundle(tracked, canonical, camera, rounds):
     shape, weight = first, np.ones(points.shape[:2])
     for _ in range(rounds):
         pose = fit_poses(points, shape, camera, pose, weight, steps=2)
-        residual = points - project(shape[None], camera, pose)
+        residual = points - project(shape[None], *pose, camera)
         weight = _robust(residual, _NOISE_CM * px_per_cm)
         shape = _fit_shape(points, first, camera, pose, weight, px_per_cm)
         # The shape must not drift in size, turn or place: it shares these with the poses.
@@ -169,7 +142,7 @@ def _bundle(tracked, canonical, camera, rounds):
         rotation = pose.rotation @ turn[0].T
         translation = pose.translation * size[0] - rotation @ shift[0]
         pose = Pose(rotation, translation)
-    residual = points - project(shape[None], camera, pose)
+    residual = points - project(shape[None], *pose, camera)
     # Cauchy's loss: weighted squares would reward a fit that disowns its points.
     noise = (3 * _NOISE_CM * px_per_cm) ** 2
     data = 9 * np.log1p((residual**2).sum(-1) / noise).sum()

@@ -5,8 +5,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emogene_jax.emotion_to_video.camera import pixel_rays, project
-from emogene_jax.pose.join import rotation_matrix
+from emogene_jax.emotion_to_video.camera import pixel_rays
+from emogene_jax.rigid import project, rotation_exp
 from emogene_jax.signals import Camera
 
 CAMERA = Camera(focal=300.0, cx=97.5, cy=88.0, size=200)
@@ -15,7 +15,7 @@ CAMERA = Camera(focal=300.0, cx=97.5, cy=88.0, size=200)
 def scene(seed, frames=3, count=20):
     rng = np.random.default_rng(seed)
     points = rng.uniform(-8, 8, (frames, count, 3)).astype(np.float32)
-    rotation = rotation_matrix(rng.normal(0, 0.4, (frames, 3))).astype(np.float32)
+    rotation = rotation_exp(rng.normal(0, 0.4, (frames, 3))).astype(np.float32)
     translation = rng.normal([0, 0, -60], 3, (frames, 3)).astype(np.float32)
     return points, rotation, translation
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from emogene_jax.emotion_to_video import occupancy, render
-from emogene_jax.emotion_to_video.camera import pixel_rays, project
+from emogene_jax.emotion_to_video.camera import pixel_rays
 from emogene_jax.emotion_to_video.head import FrameState
 from emogene_jax.emotion_to_video.rig import HULL, Rig
 from emogene_jax.emotion_to_video.volume import composite
+from emogene_jax.rigid import project
 from emogene_jax.signals import Camera, Pose, landmarks_to_motion
 
 CAMERA = Camera(focal=72.0, cx=24.0, cy=24.0, size=48)

@@ -91,11 +91,11 @@ def test_away_from_the_face_nothing_moves(face, fitted):
 
 def ball(frames=12, radius=6.0, size=64):
     """Mattes of a ball that turns with its head, seen from in front."""
-    from emogene_jax.pose.join import rotation_matrix
+    from emogene_jax.rigid import rotation_exp
 
     camera = Camera(1.5 * size, size / 2, size / 2, size)
     rng = np.random.default_rng(0)
-    rotation = rotation_matrix(rng.normal(0, 0.15, (frames, 3)))
+    rotation = rotation_exp(rng.normal(0, 0.15, (frames, 3)))
     translation = np.tile([0.0, 0, -60], (frames, 1)) + rng.normal(0, 0.4, (frames, 3))
     row, column = np.mgrid[:size, :size] + 0.5
     x, y = (column - camera.cx) / camera.focal, (camera.cy - row) / camera.focal

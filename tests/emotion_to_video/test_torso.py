@@ -15,7 +15,7 @@ from emogene_jax.emotion_to_video.torso import (
     fit_pose_code,
     pose_code,
 )
-from emogene_jax.pose.join import rotation_matrix
+from emogene_jax.rigid import rotation_exp
 from emogene_jax.signals import Pose
 
 TINY = TorsoSize(8, 16, 4, 4, 8)
@@ -23,7 +23,7 @@ TINY = TorsoSize(8, 16, 4, 4, 8)
 
 def poses(count=100, turn=0.1, shift=1.0):
     rng = np.random.default_rng(0)
-    rotation = rotation_matrix(rng.normal(0, turn, (count, 3)))
+    rotation = rotation_exp(rng.normal(0, turn, (count, 3)))
     return Pose(rotation, rng.normal([0, 0, -60], shift, (count, 3)))
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from emogene_jax.face import landmarks as lm
 from emogene_jax.face.augment import augment, open_shape, spread, warp_frame
-from emogene_jax.face.pose_fit import project
+from emogene_jax.rigid import project
 from emogene_jax.signals import Camera, Pose
 
 
@@ -61,7 +61,7 @@ def test_warp_moves_the_face_and_leaves_the_rest(face):
     size = 96
     camera = Camera(300.0, 48.0, 48.0, size)
     pose = Pose(np.eye(3)[None], np.array([[0.0, 0.0, -100.0]]))
-    before = project(face[None], camera, pose)[0]
+    before = project(face[None], *pose, camera)[0]
     after = before.copy()
     mouth = np.r_[lm.LIPS_OUTER, lm.LIPS_INNER]
     after[mouth] += [2.0, 0.0]

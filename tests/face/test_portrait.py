@@ -6,7 +6,7 @@ import pytest
 from emogene_jax.face import landmarks as lm
 from emogene_jax.face.look import describe
 from emogene_jax.face.portrait import _auto_box, emotion_of, find_videos, prepare
-from emogene_jax.face.pose_fit import project
+from emogene_jax.rigid import project
 from emogene_jax.signals import UserError
 from emogene_jax.video import iter_frames, write_video
 
@@ -87,7 +87,7 @@ def test_prepare_gives_a_whole_portrait(shared, clip):
     eyes = portrait.rest[45] - portrait.rest[36]
     assert 8 < eyes[0] < 10 and portrait.rest[30, 2] > 6
     # What is stored agrees with itself: the nose projects onto the face's middle.
-    at = project(lm.to_68(portrait.mesh), portrait.camera, portrait.pose)
+    at = project(lm.to_68(portrait.mesh), *portrait.pose, portrait.camera)
     assert ((at > 0) & (at < 96)).all()
     column, row = np.round(at[0, 30]).astype(int)
     assert portrait.head_matte[0, row, column] == 255

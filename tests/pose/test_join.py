@@ -1,16 +1,15 @@
 """Pieces of head motion meet without a jump and end as they are."""
 
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from emogene_jax.pose.join import EASE, join_poses, rotation_matrix, rotation_vector
+from emogene_jax.pose.join import EASE, join_poses
+from emogene_jax.rigid import rotation_exp
 from emogene_jax.signals import Pose
 
 
 def held(frames, turn, place):
     return Pose(
-        rotation_matrix(np.tile(turn, (frames, 1)).astype(float)),
+        rotation_exp(np.tile(turn, (frames, 1)).astype(float)),
         np.tile(place, (frames, 1)).astype(float),
     )
 
@@ -45,25 +44,3 @@ def test_short_pieces_chain():
     joined = join_poses(pieces)
     assert len(joined.rotation) == 15
     assert np.abs(np.diff(joined.translation[:, 0])).max() < 0.5
-
-
-angles = st.floats(-1.7, 1.7)
-
-
-@settings(deadline=None)
-@given(angles, angles, angles)
-def test_vectors_and_matrices_are_inverse(x, y, z):
-    vector = np.array([x, y, z])
-    matrix = rotation_matrix(vector[None])[0]
-    np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-9)
-    np.testing.assert_allclose(np.linalg.det(matrix), 1)
-    np.testing.assert_allclose(rotation_vector(matrix), vector, atol=1e-6)
-
-
-def test_against_scipy():
-    from scipy.spatial.transform import Rotation
-
-    vectors = np.random.default_rng(0).normal(0, 0.8, (20, 3))
-    np.testing.assert_allclose(
-        rotation_matrix(vectors), Rotation.from_rotvec(vectors).as_matrix(), atol=1e-9
-    )
