@@ -30,7 +30,8 @@ def talk(avatar, audio, track, out, seed=0, background=None, landmarks_out=None)
     person, picture = _open(avatar), _background(background)
     renderer = Renderer(person.fields)
     for path, waveform in spoken:
-        performance = perform(person, audio_features(waveform), track, seed)
+        features = audio_features(waveform, person.info["content"])
+        performance = perform(person, features, track, seed)
         target = Path(out) if len(audio) == 1 else Path(out) / f"{Path(path).stem}.mp4"
         _show(person, renderer, performance, target, path, picture)
         _save(landmarks_out, person, performance)

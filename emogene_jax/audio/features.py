@@ -1,21 +1,80 @@
-"""Waveform -> signals.AudioFeatures, the border between sound and everything else."""
+"""Waveform -> signals.AudioFeatures, the border between sound and everything else.
+
+Which content features something was learned from is decided once, when it is learned,
+and stored with it as a dict: {"type": "log_mel", "channels": 80}, or {"type": "hubert",
+"channels": 1024, "model": a checkpoint's folder or its name on the hub}.
+"""
+
+import functools
+import os
 
 import numpy as np
 
-from emogene_jax.audio.mel import log_mel
+from emogene_jax.audio.mel import BANDS, log_mel
 from emogene_jax.audio.pitch import pitch
 from emogene_jax.audio.silence import speech_frames
-from emogene_jax.signals import FPS, SAMPLE_RATE, AudioFeatures
+from emogene_jax.signals import FPS, SAMPLE_RATE, AudioFeatures, UserError
 
 FRAME = SAMPLE_RATE // FPS  # samples of a video frame
+LOG_MEL = {"type": "log_mel", "channels": BANDS}
 
 
-def audio_features(waveform: np.ndarray) -> AudioFeatures:
-    """Log-mel content [2T, 80], f0 [2T] and speech [T] of waveform at 16 kHz.
+def audio_features(waveform: np.ndarray, content: dict | None = None) -> AudioFeatures:
+    """Content [2T, F], f0 [2T] and speech [T] of waveform at 16 kHz.
 
     T = ceil(samples / 640), at least 1; the end is padded with zeros.
+
+    Args:
+      content: which content features (see the module); None = LOG_MEL.
+
+    Raises:
+      UserError: `content` is of HuBERT, which can't be had here.
     """
     frames = max(1, -(-len(waveform) // FRAME))
     padded = np.zeros(frames * FRAME, np.float32)
     padded[: len(waveform)] = waveform
-    return AudioFeatures(log_mel(padded), pitch(padded), speech_frames(padded))
+    made = _content(padded, content or LOG_MEL)
+    return AudioFeatures(made, pitch(padded), speech_frames(padded))
+
+
+def choose_content(choice: str) -> dict:
+    """The content features that a choice names: "log_mel", a HuBERT checkpoint's folder
+    or name, or "auto": HuBERT where its weights are on disk or can be had, else log-mel.
+    """
+    if choice == "log_mel":
+        return LOG_MEL
+    if choice == "auto":
+        from emogene_jax.audio.hubert_weights import DEFAULT, find_hubert
+
+        if find_hubert() is None:
+            return LOG_MEL
+        choice = os.environ.get("EMOGENE_HUBERT") or DEFAULT
+    return {
+        "type": "hubert",
+        "channels": _hubert(choice).config.hidden_size,
+        "model": choice,
+    }
+
+
+def _content(waveform: np.ndarray, content: dict) -> np.ndarray:
+    if content["type"] == "log_mel":
+        return log_mel(waveform)
+    from emogene_jax.audio.hubert import hubert_features
+    from emogene_jax.audio.hubert_weights import DEFAULT
+
+    # A folder that was there when an avatar was made need not be where it is used.
+    model = os.environ.get("EMOGENE_HUBERT") or content.get("model", DEFAULT)
+    hubert = _hubert(model)
+    if hubert.config.hidden_size != content["channels"]:
+        raise UserError(
+            f"{model}: a HuBERT of {hubert.config.hidden_size} channels, expected "
+            f"{content['channels']}"
+        )
+    return hubert_features(hubert, [waveform])[0]
+
+
+@functools.lru_cache(maxsize=1)
+def _hubert(model: str):
+    from emogene_jax.audio.hubert import load_hubert
+
+    return load_hubert(model)

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter1d
 
+from emogene_jax.audio.features import LOG_MEL, audio_features
 from emogene_jax.data.schema import Portrait
 from emogene_jax.face import landmarks as lm
 from emogene_jax.face.look import describe, first_look
@@ -83,7 +84,7 @@ def prepare(
     size: int = 512,
     crop: str | tuple[int, int, int] = "auto",
     face_model=None,
-    features: Callable | None = None,
+    content: dict | None = None,
     need_sound: bool = False,
     say: Callable[[str], None] = print,
 ) -> Portrait:
@@ -96,7 +97,7 @@ def prepare(
         stays whole), 'none' (the largest square in the middle) or (left, top, side) px.
       face_model: MediaPipe's face_landmarker.task; None = $EMOGENE_FACE_MODEL, the
         cache or a download.
-      features: waveform [samples] 16 kHz -> AudioFeatures; None = audio_features.
+      content: which content features (audio.features); None = log-mel.
       need_sound: a clip without sound is an error.
       say: gets lines for people.
     """
@@ -116,7 +117,8 @@ def prepare(
     landmarks = lm.to_68(mesh)
     rest_mesh = rest_shape(mesh, found & _calmest(emotion))
     pictures, mattes = _mattes(frames, points, lengths, size)
-    sound = _listen(files, looks, lengths, features)
+    content = content or LOG_MEL
+    sound = _listen(files, looks, lengths, content)
     return Portrait(
         frames=pictures,
         head_matte=mattes[0],
@@ -132,7 +134,7 @@ def prepare(
         clip=np.repeat(np.arange(len(files)), lengths).astype(np.int32),
         source_frame=np.concatenate([np.arange(n) for n in lengths]).astype(np.int32),
         emotion=emotion.astype(np.int32),
-        info=_info(files, boxes, looks, found, fit),
+        info=_info(files, boxes, looks, found, fit) | {"content": content},
     )
 
 
@@ -300,19 +302,17 @@ def _mattes(frames, points, lengths, size):
     return pictures, (np.stack(heads), np.stack(torsos), longest)
 
 
-def _listen(files, looks, lengths, features) -> dict:
+def _listen(files, looks, lengths, content) -> dict:
     """The Portrait's audio fields; silence where a clip has no sound."""
-    from emogene_jax.audio.features import audio_features
     from emogene_jax.audio.load import load_audio
 
-    features = features or audio_features
     waveforms, heard = [], []
     for file, look, frames in zip(files, looks, lengths, strict=True):
         samples = frames * SAMPLE_RATE // FPS
         waveform = load_audio(file) if look["sound"] else np.zeros(0, np.float32)
         waveform = np.pad(waveform[:samples], (0, max(0, samples - len(waveform))))
         waveforms.append(waveform.astype(np.float32))
-        heard.append(features(waveforms[-1]))
+        heard.append(audio_features(waveforms[-1], content))
     whole = np.concatenate(waveforms)
     has_sound = any(look["sound"] for look in looks)
     return {
