@@ -17,6 +17,14 @@ def seconds(text: str) -> float:
     return value
 
 
+def scale(text: str) -> float:
+    """A factor, finite and > 0."""
+    value = seconds(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a finite number > 0")
+    return value
+
+
 def seed(text: str) -> int:
     """A seed that NumPy and JAX both take."""
     value = int(text)
@@ -51,7 +59,7 @@ def crop(text: str) -> str | tuple[int, int, int]:
 
 
 # Types that argparse names in its messages ("invalid number value: ...").
-seconds.__name__ = seed.__name__ = size.__name__ = "number"
+seconds.__name__ = scale.__name__ = seed.__name__ = size.__name__ = "number"
 
 
 def must_exist(*paths: str | None, what: str) -> None:

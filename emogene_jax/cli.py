@@ -89,7 +89,9 @@ def _prepare(args):
     must_be_writable(args.out, folder=True)
     from emogene_jax.create import prepare
 
-    prepare(args.videos, args.out, args.size, args.crop, args.face_model)
+    prepare(
+        args.videos, args.out, args.size, args.crop, args.face_model, args.content
+    )
 
 
 def _create(args):
@@ -109,6 +111,7 @@ def _create(args):
         audio_to_motion=args.audio_to_motion,
         deformation=args.deformation,
         face_model=args.face_model,
+        content=args.content,
     )
 
 
@@ -168,7 +171,12 @@ def _evaluate(args):
 
 
 def _import(args):
-    raise UserError("import: official PyTorch weights can't be read yet")
+    must_exist(args.checkpoint, what="a checkpoint")
+    must_be_writable(args.out, folder=True)
+    from emogene_jax.importing import UNIT_PER_EYE_DISTANCE, import_checkpoint
+
+    unit = args.unit_per_eye_distance or UNIT_PER_EYE_DISTANCE
+    import_checkpoint(args.checkpoint, args.stage, args.out, unit)
 
 
 def _app(args):
@@ -278,6 +286,13 @@ def _add_portrait_options(parser):
         "--crop", type=arguments.crop, default="auto", metavar="auto|none|x,y,side"
     )
     parser.add_argument("--face-model", metavar="FILE")
+    parser.add_argument(
+        "--content",
+        default="auto",
+        metavar="auto|log_mel|HUBERT",
+        help="features of speech: HuBERT where its weights can be had, else log-mel; or "
+        "a checkpoint's folder or name",
+    )
 
 
 def _add_talk(talk):
@@ -318,6 +333,12 @@ def _add_research_commands(command):
     weights.add_argument("checkpoint", metavar="CHECKPOINT")
     weights.add_argument("--stage", required=True, choices=IMPORTABLE)
     weights.add_argument("--out", required=True, metavar="DIR")
+    weights.add_argument(
+        "--unit-per-eye-distance",
+        type=arguments.scale,
+        metavar="X",
+        help="the checkpoint's unit of motion; default 8.9 (centimetres)",
+    )
 
     app = command("app", _app, "the web page")
     app.add_argument("avatar", metavar="AVATAR")

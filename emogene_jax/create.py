@@ -35,12 +35,14 @@ VARIED_FRAMES = 160
 PRIOR_VERSION = 2  # of what the built-in deformation model learns from
 
 
-def prepare(videos, out, size=512, crop="auto", face_model=None):
+def prepare(videos, out, size=512, crop="auto", face_model=None, content="auto"):
     """Videos of one person -> a prepared portrait in folder `out`."""
+    from emogene_jax.audio.features import choose_content
     from emogene_jax.data.records import write_portrait_records
     from emogene_jax.face.portrait import prepare as prepare_portrait
 
-    portrait = prepare_portrait(videos, size, crop, face_model)
+    heard = choose_content(content)
+    portrait = prepare_portrait(videos, size, crop, face_model, heard)
     save_portrait(portrait, Path(out))
     write_portrait_records(Path(out))
 
@@ -55,6 +57,7 @@ def create(
     audio_to_motion=None,
     deformation=None,
     face_model=None,
+    content="auto",
 ):
     """An avatar of the person in `sources` (videos, or one prepared portrait), written
     to folder `out`; metrics.json, preview.png and heldout.mkv beside it.
@@ -75,34 +78,45 @@ def create(
         "crop": crop if isinstance(crop, str) else list(crop),
         "audio_to_motion": audio_to_motion and str(audio_to_motion),
         "deformation": deformation and str(deformation),
+        "content": content,
     }
     if _already(out, work, request):
         print(f"{out}: finished before; nothing to do")
         return
     parallel.enable_compilation_cache()
     with _nothing_left(out, work):
-        spoken = load_audio_to_motion(audio_to_motion)
+        spoken, wanted = load_audio_to_motion(audio_to_motion)
         prior = load_deformation(deformation)
-        portrait = _portrait(sources, work, size, crop, face_model, spoken is None)
+        heard = None  # of a prepared portrait: what it was prepared with
+        if spoken or not _is_portrait(sources[0]):
+            heard = heard_content(content, audio_to_motion, wanted)
+        portrait = _portrait(sources, work, size, crop, face_model, heard, not spoken)
         held = held_out(len(portrait.frames), holdout_seconds)
     known = len(portrait.frames) - held
     portrait = without_hindsight(portrait, known)
     training = cut(portrait, slice(0, known))
     plan, varied = lesson(portrait.camera.size, preset), vary(training, prior)
-    avatar, results = learn(training, plan, work, prior, spoken, varied)
+    avatar, results = learn(training, plan, work, prior, spoken, heard, varied)
     avatar.info["request"] = request
     shown = cut(portrait, slice(known, None)) if held else training
     metrics = evaluate_avatar(avatar, shown, out, face_model, held_out=held > 0)
-    metrics["train_seconds"] = {
-        name: round(result.seconds, 1) for name, result in results.items()
-    }
-    metrics["seconds"] = round(time.perf_counter() - began, 1)
-    metrics |= {"device": parallel.describe(), "versions": versions()}
+    metrics |= _circumstances(results, began)
     write_json(out / "metrics.json", metrics)
     save_avatar(avatar, out)
     shutil.rmtree(work)
     scores = {name: round(value, 2) for name, value in metrics.get("psnr", {}).items()}
     print(f"{out}: done" + (f", held-out PSNR {scores}" if scores else ""))
+
+
+def _circumstances(results: dict, began: float) -> dict:
+    """How long it took, on what."""
+    taken = {name: round(result.seconds, 1) for name, result in results.items()}
+    return {
+        "train_seconds": taken,
+        "seconds": round(time.perf_counter() - began, 1),
+        "device": parallel.describe(),
+        "versions": versions(),
+    }
 
 
 def versions() -> dict:
@@ -217,24 +231,53 @@ def load_deformation(workdir):
     if workdir is None:
         workdir = cache_folder() / f"deformation-{PRIOR_VERSION}"
         return learn_prior(workdir)
-    return checkpoint.load(workdir).params
+    params = checkpoint.load(workdir).params
+    if "embedding" not in params:
+        raise UserError(f"{workdir}: expected a work directory of motion_to_emotion")
+    return params
 
 
 def load_audio_to_motion(workdir):
-    """(sizes, {"params", "aux"}) of a work directory, or None."""
+    """(sizes, {"params", "aux"}) of a work directory and the content features that it
+    hears; None and None without one."""
     if workdir is None:
-        return None
+        return None, None
     saved = checkpoint.load(workdir)
-    sizes = saved.config.get("config", {}).get("model")
-    if sizes is None or "encoder_layers" not in sizes:
+    config = saved.config.get("config", {})
+    if "encoder_layers" not in config.get("model", {}) or "content" not in config:
         raise UserError(f"{workdir}: expected a work directory of audio_to_motion")
-    return dict(sizes), {"params": saved.params, "aux": saved.aux}
+    trained = {"params": saved.params, "aux": saved.aux}
+    return (dict(config["model"]), trained), config["content"]
 
 
-def _portrait(sources, work, size, crop, face_model, need_sound) -> Portrait:
+def heard_content(choice: str, audio_to_motion, wanted: dict | None) -> dict:
+    """Which content features an avatar hears: those that its audio-to-motion model has
+    learned from (`wanted`, of work directory `audio_to_motion`), else what `choice`
+    says (audio.features.choose_content)."""
+    from emogene_jax.audio.features import choose_content
+
+    if wanted is None:
+        return choose_content(choice)
+    if wanted["type"] == "log_mel":
+        return wanted
+    found = choose_content(choice)
+    if found["channels"] != wanted["channels"]:
+        raise UserError(
+            f"{audio_to_motion}: learned from HuBERT features of {wanted['channels']} "
+            f"channels, found {found['type']} of {found['channels']}: name a checkpoint "
+            "folder with --content or $EMOGENE_HUBERT"
+        )
+    return found
+
+
+def _is_portrait(source) -> bool:
+    return (Path(source) / "portrait.json").is_file()
+
+
+def _portrait(sources, work, size, crop, face_model, content, need_sound) -> Portrait:
     """The prepared portrait among the sources, or one that is prepared now (once)."""
     folder = Path(sources[0])
-    if (folder / "portrait.json").is_file():
+    if _is_portrait(folder):
         if len(sources) > 1:
             raise UserError(f"{folder}: one prepared portrait, or videos; found both")
         portrait = load_portrait(folder)
@@ -251,7 +294,7 @@ def _portrait(sources, work, size, crop, face_model, need_sound) -> Portrait:
         from emogene_jax.face.portrait import prepare as prepare_portrait
 
         portrait = prepare_portrait(
-            sources, size or 256, crop, face_model, need_sound=need_sound
+            sources, size or 256, crop, face_model, content, need_sound
         )
         save_portrait(portrait, data)
     return load_portrait(data)

@@ -131,7 +131,7 @@ def _models() -> list[Row]:
 
     hubert = try_to_load_from_cache("facebook/hubert-large-ls960-ft", "config.json")
     text = f"weights in {Path(hubert).parent}" if hubert else "no weights on disk"
-    return [*rows, ("HuBERT", "note", f"{text}; this version uses log-mel features")]
+    return [*rows, ("HuBERT", "note", text)]
 
 
 def _disk() -> list[Row]:

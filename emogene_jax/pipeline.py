@@ -176,6 +176,7 @@ def learn(
     workdir: Path,
     deformation,
     audio_to_motion=None,
+    content: dict | None = None,
     varied: Portrait | None = None,
     seed: int = 0,
 ) -> tuple[Avatar, dict]:
@@ -184,6 +185,7 @@ def learn(
     Args:
         deformation: parameters of a deformation model.
         audio_to_motion: (sizes, {"params", "aux"}) in place of learning the person's.
+        content: which content features it hears (audio.features); None = the portrait's.
         varied: augmented frames (face.augment).
 
     Returns:
@@ -207,7 +209,7 @@ def learn(
         results["audio_to_motion"] = result
         audio_to_motion = sizes, {"params": result.ema_params, "aux": result.aux}
     sizes, trained = audio_to_motion
-    content = {"type": "log_mel", "channels": portrait.content.shape[-1]}
+    content = content or portrait.info["content"]
     info = {"audio_to_motion": sizes, "content": content}
     avatar = Avatar(fields, trained, deformation, portrait.rest, portrait.pose, info)
     return avatar, results

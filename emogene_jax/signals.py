@@ -81,8 +81,8 @@ class Stage(NamedTuple):
     init(key, batch) -> (params, aux)
     loss(params, aux, frozen, batch, key, step) -> (loss, (aux, metrics))
     sample(resident, key, step) -> batch, for data that lives on the device; else None
-    images(params, aux, frozen, batch) -> {name: uint8 [H, W, 3]}, for TensorBoard; or
-        None. Host code.
+    images(params, aux, frozen, batch) -> {name: uint8 [H, W, 3]}, for TensorBoard, or
+        [T, H, W, 3], which moves at 25 fps; or None. Host code.
 
     aux is what changes without gradients (batch-norm statistics, occupancy); frozen is
     what another stage has learned (the lip-sync expert for the VAE, the head for the

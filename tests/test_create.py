@@ -108,7 +108,8 @@ def test_a_cut_does_not_mistake_other_lengths_for_frames(filmed):
 
 def test_a_portrait_of_another_size_or_beside_videos_is_refused(filmed, tmp_path):
     save_portrait(filmed, tmp_path / "data")
-    options = {"work": tmp_path, "crop": "auto", "face_model": None, "need_sound": True}
+    options = {"work": tmp_path, "crop": "auto", "face_model": None}
+    options |= {"content": None, "need_sound": True}
     with pytest.raises(UserError, match="32 px, --size asks for 64"):
         create._portrait([tmp_path / "data"], size=64, **options)
     with pytest.raises(UserError, match="found both"):
@@ -135,7 +136,8 @@ plan = Plan(head, torso, 60, 10, head_rays=32, torso_rays=32, samples=8, ckpt_st
 create.lesson = lambda size, preset: Lesson(plan, 0)
 create.vary = lambda portrait, prior: None
 create.load_deformation = lambda workdir: {"kernel": np.zeros((2, 2), np.float32)}
-create.load_audio_to_motion = lambda workdir: ({}, {"params": {}, "aux": {}})
+spoken = {}, {"params": {}, "aux": {}}
+create.load_audio_to_motion = lambda workdir: (spoken, {"type": "log_mel"})
 avatar._landmark_distance = lambda *_: None
 create.create([sys.argv[1]], sys.argv[2], holdout_seconds=0.4, preset="cpu")
 """

@@ -1,5 +1,6 @@
 """Any sound on disk -> mono float32 at 16 kHz in [-1, 1]."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -39,35 +40,43 @@ def load_audio(path: str | Path) -> np.ndarray:
         ) from None
     if waveform.size == 0:
         raise UserError(f"{path}: 0 s of sound, expected some")
-    if not np.isfinite(waveform).all():
-        raise UserError(f"{path}: the sound holds values that are not finite")
-    return np.clip(waveform, -1, 1)
+    return waveform
 
 
 def _decode(container, path: Path) -> np.ndarray:
     """The first sound track of an open container."""
-    import av
-
     # A text file passes for a picture of characters (ffmpeg's tty decoder).
     if container.format.name == "tty":
         raise UserError(f"{path}: not media, expected an audio or video file")
     if not container.streams.audio:
         raise UserError(f"{path}: no sound track, expected one")
     stream = container.streams.audio[0]
-    # Channels are kept: the resampler's own downmix is louder than the mean.
-    resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
-    pieces, start = [], None
-    for frame in container.decode(stream):
-        if start is None and frame.time is not None:
-            start = frame.time
-        pieces += [piece.to_ndarray().mean(0) for piece in resampler.resample(frame)]
-    if start is not None:
-        pieces += [piece.to_ndarray().mean(0) for piece in resampler.resample(None)]
-    waveform = (
-        np.concatenate(pieces).astype(np.float32) if pieces else np.zeros(0, "f4")
-    )
+    # It grows in place: an hour is in memory once.
+    samples, start = bytearray(), None
+    for channels, start in _pieces(container, stream):  # noqa: B007, used below
+        piece = channels.mean(0, dtype=np.float32)
+        if not np.isfinite(piece).all():
+            raise UserError(f"{path}: the sound holds values that are not finite")
+        samples += np.clip(piece, -1, 1).tobytes()
+    waveform = np.frombuffer(samples, np.float32)
     _check_whole(container, stream, waveform.size / SAMPLE_RATE, path)
     return _align(container, waveform, start or 0.0)
+
+
+def _pieces(container, stream) -> Iterator[tuple[np.ndarray, float | None]]:
+    """(samples [channels, n] at 16 kHz, time in s at which the sound starts)."""
+    import av
+
+    # Channels are kept: the resampler's own downmix is louder than the mean.
+    resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
+    frame = start = None
+    for frame in container.decode(stream):
+        start = frame.time if start is None else start
+        for piece in resampler.resample(frame):
+            yield piece.to_ndarray(), start
+    if frame is not None:  # what the resampler still holds
+        for piece in resampler.resample(None):
+            yield piece.to_ndarray(), start
 
 
 def _check_whole(container, stream, seconds: float, path: Path) -> None:

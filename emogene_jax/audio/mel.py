@@ -15,13 +15,12 @@ import functools
 
 import numpy as np
 
-from emogene_jax.signals import AUDIO_FPS, SAMPLE_RATE
+from emogene_jax.audio.frames import HOP, blocks, step_count
+from emogene_jax.signals import SAMPLE_RATE
 
 BANDS = 80
-HOP = SAMPLE_RATE // AUDIO_FPS  # samples
 WINDOW = 2 * HOP
 FFT = 1024
-BLOCK = 3000  # steps at once: constant memory for any length
 SILENCE_DB = -80.0  # re full scale; a recording whose level is below is silent
 ACTIVE_DB = 40.0
 UNIT_DB = 20.0
@@ -32,39 +31,41 @@ AVERAGE_HZ = (150, 400, 650, 1000, 2500, 5000, 8000)
 AVERAGE_DB = (-29, -33, -40, -47, -50, -54, -55)
 
 
-def log_mel(waveform: np.ndarray) -> np.ndarray:
+def log_mel(waveform: np.ndarray, steps: int | None = None) -> np.ndarray:
     """Features [S, 80] float32 in [-3, 3] of waveform [samples] at 16 kHz.
 
-    S = ceil(samples / 320), at least 1.
+    S = `steps`, by default ceil(samples / 320), at least 1.
     """
-    bands = band_energies(waveform)
+    bands = band_energies(waveform, steps)
     energy = 10 * np.log10(bands.sum(1) + 1e-12)
     level = np.percentile(energy, 95)
     if level < SILENCE_DB:
         return np.full(bands.shape, -LIMIT, np.float32)
-    decibels = 10 * np.log10(bands + 10 ** (level / 10 - 12))
-    active = decibels[energy > level - ACTIVE_DB]
+    # In place: for an hour this is the one large array.
+    bands += 10 ** (level / 10 - 12)
+    decibels = np.log10(bands, out=bands)
+    decibels *= 10
+    active = (energy > level - ACTIVE_DB)[:, None]
+    total = np.sum(decibels, 0, dtype=np.float64, where=active)
     prior = level + average_spectrum()
-    mean = (active.sum(0) + PRIOR_STEPS * prior) / (len(active) + PRIOR_STEPS)
-    return np.clip((decibels - mean) / UNIT_DB, -LIMIT, LIMIT).astype(np.float32)
+    mean = (total + PRIOR_STEPS * prior) / (active.sum() + PRIOR_STEPS)
+    decibels -= mean.astype(np.float32)
+    decibels /= UNIT_DB
+    return np.clip(decibels, -LIMIT, LIMIT, out=decibels)
 
 
-def band_energies(waveform: np.ndarray) -> np.ndarray:
+def band_energies(waveform: np.ndarray, steps: int | None = None) -> np.ndarray:
     """Mean power [S, 80] of each mel band; a full-scale sine has -3 dB in all."""
-    steps = max(1, -(-len(waveform) // HOP))
-    side = (WINDOW - HOP) // 2
-    padded = np.zeros(steps * HOP + 2 * side, np.float32)
-    padded[side : side + len(waveform)] = waveform
+    steps = step_count(waveform) if steps is None else steps
     window = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
     # By Parseval's theorem, so that the bands add up to the mean square.
-    scale = 2 / (FFT * np.sum(window**2))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
-    out = np.empty((steps, BANDS), np.float32)
-    for start in range(0, steps, BLOCK):
-        block = frames[start : start + BLOCK] * window
-        spectrum = np.fft.rfft(block, FFT)
-        power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
-        out[start : start + BLOCK] = power @ mel_filters().T * scale
+    filters = mel_filters().T * np.float32(2 / (FFT * np.sum(window**2)))
+    out, done = np.empty((steps, BANDS), np.float32), 0
+    for frames in blocks(waveform, WINDOW, steps):
+        spectrum = np.fft.rfft(frames * window, FFT)
+        power = spectrum.real**2 + spectrum.imag**2
+        out[done : done + len(frames)] = power @ filters
+        done += len(frames)
     return out
 
 

@@ -2,35 +2,30 @@
 
 Not librosa's: that gives no voicing with yin, takes 20 times as long with pyin, and
 compiles for seconds at its first call. Like there, a frame of 512 samples is what fits
-speech: 256 are compared with themselves at lags up to 1/63 s.
+speech. All of a frame is compared with itself at lags up to 1/65 s: what two parts have
+in common is then centred on the step, whatever the lag (YIN's own window of fixed
+length hears high voices 5 ms late).
 """
 
 import numpy as np
 
-from emogene_jax.signals import AUDIO_FPS, SAMPLE_RATE
+from emogene_jax.audio.frames import blocks
+from emogene_jax.signals import SAMPLE_RATE
 
-HOP = SAMPLE_RATE // AUDIO_FPS  # samples
-FRAME = 512
-INTEGRATION = 256
+FRAME = 512  # samples
 LOWEST, HIGHEST = 65.0, 500.0  # Hz
-TROUGH = 0.15  # aperiodicity below which the first trough is taken
+TROUGH = 0.12  # aperiodicity below which the first trough is taken
 VOICED = 0.3  # aperiodicity below which a step is voiced
 VOICED_DB = 40.0  # and its energy, at most this far below the recording's level
 SILENCE = 1e-8  # mean square below which nothing is voiced
-BLOCK = 3000  # steps at once: constant memory for any length
 
 
-def pitch(waveform: np.ndarray) -> np.ndarray:
+def pitch(waveform: np.ndarray, steps: int | None = None) -> np.ndarray:
     """f0 [S] float32 in Hz, 0 = unvoiced, of waveform [samples] at 16 kHz.
 
-    S = ceil(samples / 320), at least 1.
+    S = `steps`, by default ceil(samples / 320), at least 1.
     """
-    steps = max(1, -(-len(waveform) // HOP))
-    side = (FRAME - HOP) // 2
-    padded = np.zeros(steps * HOP + 2 * side, np.float32)
-    padded[side : side + len(waveform)] = waveform
-    frames = np.lib.stride_tricks.sliding_window_view(padded, FRAME)[::HOP]
-    parts = [_yin(frames[i : i + BLOCK]) for i in range(0, steps, BLOCK)]
+    parts = [_yin(frames) for frames in blocks(waveform, FRAME, steps)]
     f0, aperiodicity, energy = (
         np.concatenate(part) for part in zip(*parts, strict=True)
     )
@@ -43,15 +38,15 @@ def _yin(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(f0 in Hz, aperiodicity, mean square) of frames [N, 512]."""
     frames = frames - frames.mean(1, keepdims=True)
     shortest, longest = int(SAMPLE_RATE / HIGHEST), int(SAMPLE_RATE / LOWEST)
-    # Difference function: energy of both parts less twice their correlation.
-    size = FRAME + INTEGRATION
-    spectrum = np.fft.rfft(frames, size)
-    head = np.fft.rfft(frames[:, :INTEGRATION], size)
-    correlation = np.fft.irfft(spectrum * head.conj(), size)[:, : longest + 2]
-    square = np.cumsum(np.pad(frames.astype(np.float64) ** 2, ((0, 0), (1, 0))), axis=1)
     lags = np.arange(longest + 2)
-    energy = square[:, lags + INTEGRATION] - square[:, lags]
-    difference = np.maximum(energy[:, :1] + energy - 2 * correlation, 0)
+    # Difference function: energy of both parts less twice their correlation.
+    size = FRAME + 256  # more than the largest lag: the ends do not meet
+    spectrum = np.fft.rfft(frames, size)
+    power = spectrum.real**2 + spectrum.imag**2
+    correlation = np.fft.irfft(power, size)[:, : longest + 2]
+    square = np.cumsum(np.pad(frames.astype(np.float64) ** 2, ((0, 0), (1, 0))), axis=1)
+    energy = square[:, FRAME - lags] + square[:, -1:] - square[:, lags]
+    difference = np.maximum(energy - 2 * correlation, 0) / (FRAME - lags)
     # Divided by its own running mean, it starts at 1 and dips at periods.
     total = np.cumsum(difference[:, 1:], axis=1)
     normal = np.ones_like(difference)

@@ -7,9 +7,8 @@ a low threshold and somewhere passes a high one (hysteresis).
 
 import numpy as np
 
-from emogene_jax.signals import AUDIO_FPS, SAMPLE_RATE
+from emogene_jax.audio.frames import HOP, blocks
 
-HOP = SAMPLE_RATE // AUDIO_FPS  # samples
 SILENCE_DB = -60.0  # re full scale; a recording whose level is below is silent
 FLOOR_DB = -75.0  # below is digital silence, which says nothing about the noise
 SPEECH_RANGE_DB = 35.0  # speech reaches this far below its level
@@ -23,11 +22,9 @@ PADDING = 3  # steps on both sides of speech
 def speech_frames(waveform: np.ndarray) -> np.ndarray:
     """Speech [T] bool, T = ceil(samples / 640), at least 1, of waveform at 16 kHz."""
     frames = max(1, -(-len(waveform) // (2 * HOP)))
-    padded = np.zeros(frames * 2 * HOP, np.float32)
-    padded[: len(waveform)] = waveform
-    steps = padded.reshape(-1, HOP)
     # Of each step without its own mean, so that a constant offset is silence.
-    power = np.pad(steps.var(axis=1), 2, mode="edge")
+    steps = [block.var(axis=1) for block in blocks(waveform, HOP, 2 * frames)]
+    power = np.pad(np.concatenate(steps), 2, mode="edge")
     energy = 10 * np.log10(np.convolve(power, np.ones(5) / 5, mode="valid") + 1e-12)
     level = np.percentile(energy, 97)
     if level < SILENCE_DB:

@@ -3,7 +3,7 @@ video of its character, with the truth in place of what a tracker sees."""
 
 import numpy as np
 
-from emogene_jax.audio.features import audio_features
+from emogene_jax.audio.features import LOG_MEL, audio_features
 from emogene_jax.data import synthetic_video
 from emogene_jax.data.schema import Portrait
 from emogene_jax.data.synthetic import Take, make_take
@@ -55,7 +55,7 @@ def synthetic_portrait(
         emotion=np.repeat([EMOTIONS.index(t.emotion) for t in takes], lengths).astype(
             np.int32
         ),
-        info={"sources": ["synthetic"]},
+        info={"sources": ["synthetic"], "content": LOG_MEL},
     )
 
 

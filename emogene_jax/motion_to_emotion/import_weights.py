@@ -8,10 +8,14 @@ from emogene_jax.signals import EMOTIONS, UserError
 _DENSE = {"regressor.0": "layer_0", "regressor.2": "layer_1", "regressor.4": "layer_2"}
 
 
-def import_deformation(state: dict[str, np.ndarray]) -> dict:
+def import_deformation(state: dict[str, np.ndarray], motion_scale: float = 1.0) -> dict:
     """Parameters of a Deformer, of an official state dict {name: array}.
 
     PyTorch's linear layers are [out, in], ours [in, out].
+
+    Args:
+        motion_scale: the checkpoint's unit of motion per eye distance. The first layer
+            is made to read eye distances, and the last to add them: l + delta(s l) / s.
     """
     expected = {"emotion_embedding.weight"} | {
         f"{layer}.{kind}" for layer in _DENSE for kind in ("weight", "bias")
@@ -43,4 +47,8 @@ def import_deformation(state: dict[str, np.ndarray]) -> dict:
                 f"weights of the landmark deformation model: {name} is {found.shape}, "
                 f"expected {shape}"
             )
+    params["layer_0"]["kernel"] = params["layer_0"]["kernel"].copy()
+    params["layer_0"]["kernel"][:LANDMARK_SIZE] *= np.float32(motion_scale)
+    for part in ("kernel", "bias"):
+        params["layer_2"][part] = params["layer_2"][part] / np.float32(motion_scale)
     return params

@@ -14,7 +14,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
+
+from emogene_jax.signals import FPS, eye_distance
+
+# Of the 68 landmarks, (first, one past the last, closed).
+CONTOURS = (
+    *((0, 17, False), (17, 22, False), (22, 27, False)),  # jaw, brows
+    *((27, 31, False), (31, 36, False)),  # nose
+    *((36, 42, True), (42, 48, True)),  # eyes
+    *((48, 60, True), (60, 68, True)),  # lips
+)
+PAPER, INK, BLUE = (255, 255, 255), (60, 60, 60), (20, 90, 200)
 
 
 class Board:
@@ -48,19 +59,17 @@ class Board:
         self._write(step=step, summary=self._summary(value=entries))
 
     def images(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
-        """Adds pictures, uint8 [H, W, 3] each."""
+        """Adds pictures, uint8 [H, W, 3], or moving ones at 25 fps, [T, H, W, 3]."""
         if self._file is None:
             return
         entries = []
         for tag, picture in pictures.items():
-            height, width = picture.shape[:2]
-            png = io.BytesIO()
-            Image.fromarray(np.asarray(picture)).save(png, "PNG")
+            height, width = picture.shape[-3:-1]
             image = self._summary.Image(
                 height=height,
                 width=width,
                 colorspace=3,
-                encoded_image_string=png.getvalue(),
+                encoded_image_string=_encode(np.asarray(picture)),
             )
             entries.append(self._summary.Value(tag=tag, image=image))
         self._write(step=step, summary=self._summary(value=entries))
@@ -74,6 +83,53 @@ class Board:
         event = self._event(wall_time=time.time(), **fields)
         self._records.write(event.SerializeToString())
         self._file.flush()
+
+
+def _encode(picture: np.ndarray) -> bytes:
+    """A PNG of [H, W, 3], an animated GIF of [T, H, W, 3]."""
+    out = io.BytesIO()
+    if picture.ndim == 3:
+        Image.fromarray(picture).save(out, "PNG")
+    else:
+        first, *rest = (Image.fromarray(frame).quantize(16) for frame in picture)
+        options = {"duration": 1000 // FPS, "loop": 0}  # ms a frame, without end
+        first.save(out, "GIF", save_all=True, append_images=rest, **options)
+    return out.getvalue()
+
+
+def motion_video(
+    rest: np.ndarray, true: np.ndarray, made: np.ndarray, side: int = 192
+) -> np.ndarray:
+    """A face of lines that does the true motion, beside one that does what was made.
+
+    Args:
+      rest: landmarks [68, 3] of any face, cm.
+      true, made: motion [T, 204] or [T, 68, 3], eye distances.
+      side: of each half, px.
+
+    Returns:
+      uint8 [T, side, 2 side, 3].
+    """
+    rest = rest / eye_distance(rest)
+    middle = (rest.min(0) + rest.max(0)) / 2
+    scale = side / (1.25 * np.ptp(rest[:, :2], axis=0).max())
+    halves = []
+    for motion, colour, label in ((true, INK, "true"), (made, BLUE, "made")):
+        points = rest + np.asarray(motion).reshape(len(motion), 68, 3) - middle
+        points = points[..., :2] * (scale, -scale) + side / 2
+        halves.append([_line_face(face, side, colour, label) for face in points])
+    return np.concatenate(halves, axis=2)
+
+
+def _line_face(points: np.ndarray, side: int, colour: tuple, label: str) -> np.ndarray:
+    """Points [68, 2] in px, joined to a face; [side, side, 3]."""
+    picture = Image.new("RGB", (side, side), PAPER)
+    draw = ImageDraw.Draw(picture)
+    for start, stop, closed in CONTOURS:
+        line = [tuple(point) for point in points[start:stop]]
+        draw.line(line + line[:1] * closed, colour, 2)
+    draw.text((4, 2), label, colour)
+    return np.asarray(picture)
 
 
 def heatmap(values: np.ndarray, zoom: int = 4) -> np.ndarray:

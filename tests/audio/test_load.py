@@ -1,10 +1,12 @@
 import shutil
+import tracemalloc
 import wave
 
 import av
 import numpy as np
 import pytest
 
+from emogene_jax.audio.features import audio_features
 from emogene_jax.audio.load import load_audio
 from emogene_jax.signals import UserError
 
@@ -44,6 +46,69 @@ def test_any_rate_comes_out_at_16_khz(tmp_path, rate):
     assert abs(len(sound) - 8000) <= 2
     middle = slice(1000, 7000)
     np.testing.assert_allclose(sound[middle], tone(16000)[middle], atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("codec", "rate", "error"),
+    [
+        ("pcm_u8", 16000, 0.005),
+        ("pcm_s16le", 96000, 1e-3),
+        ("pcm_s24le", 48000, 1e-3),
+        ("pcm_f64le", 11025, 1e-3),
+        ("pcm_mulaw", 8000, 0.02),
+        ("pcm_alaw", 8000, 0.02),
+    ],
+)
+def test_any_kind_of_wav(tmp_path, codec, rate, error):
+    write_sound(tmp_path / "a.wav", tone(rate)[None], rate, codec)
+    sound = load_audio(tmp_path / "a.wav")
+    middle = slice(1000, 7000)
+    np.testing.assert_allclose(sound[middle], tone(16000)[middle], atol=error)
+
+
+@pytest.mark.parametrize("codec", ["mp3", "flac", "opus"])
+def test_the_name_does_not_matter(tmp_path, codec):
+    kind, encoder = {
+        "mp3": ("mp3", "libmp3lame"),
+        "flac": ("flac", "flac"),
+        "opus": ("ogg", "libopus"),
+    }[codec]
+    write_sound(tmp_path / f"a.{kind}", tone(48000)[None], 48000, encoder)
+    (tmp_path / f"a.{kind}").rename(tmp_path / "a.wav")
+    sound = load_audio(tmp_path / "a.wav")
+    middle = slice(1000, 7000)
+    np.testing.assert_allclose(sound[middle], tone(16000)[middle], atol=0.05)
+
+
+@pytest.mark.parametrize("samples", [1, 160, 1600])
+def test_short_sound_is_sound(tmp_path, samples):
+    write_sound(tmp_path / "a.wav", tone(16000)[None, :samples], 16000)
+    sound = load_audio(tmp_path / "a.wav")
+    assert sound.shape == (samples,)
+    features = audio_features(sound)
+    assert len(features.content) == 2 * -(-samples // 640)
+    assert all(np.isfinite(part).all() for part in features)
+
+
+def test_long_sound_is_in_memory_once(tmp_path):
+    """Four minutes: decoding takes little beside them, features beside themselves."""
+    rng = np.random.default_rng(0)
+    second = (3000 * rng.normal(size=16000)).astype(np.int16).tobytes()
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        for _ in range(240):
+            file.writeframes(second)
+    audio_features(np.zeros(64_000, np.float32))  # what is made once
+    tracemalloc.start()
+    sound = load_audio(tmp_path / "a.wav")
+    _, peak = tracemalloc.get_traced_memory()
+    assert sound.shape == (240 * 16000,) and peak < 1.25 * sound.nbytes
+    tracemalloc.reset_peak()
+    features = audio_features(sound)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    made = sum(part.nbytes for part in features)
+    assert peak - sound.nbytes - made < 40e6
 
 
 def test_channels_are_averaged(tmp_path):
@@ -97,8 +162,23 @@ def test_no_sound_at_all_is_refused(tmp_path):
     write_sound(tmp_path / "b.wav", sound, 16000)
     with pytest.raises(UserError, match="finite"):
         load_audio(tmp_path / "b.wav")
+    write_sound(tmp_path / "c.wav", np.tile(sound, 6), 96000)
+    with pytest.raises(UserError, match=r"c\.wav: .*finite"):
+        load_audio(tmp_path / "c.wav")
     with pytest.raises(UserError, match="is a folder"):
         load_audio(tmp_path)
+
+
+def test_a_video_without_sound_is_refused(tmp_path):
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        video = container.add_stream("mpeg4", rate=25)
+        video.width = video.height = 32
+        video.pix_fmt = "yuv420p"
+        image = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), "u1"), "rgb24")
+        container.mux(video.encode(image))
+        container.mux(video.encode(None))
+    with pytest.raises(UserError, match=r"a\.mp4: no sound track"):
+        load_audio(tmp_path / "a.mp4")
 
 
 def test_real_files(shared, tmp_path):

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from tiny_stage import TRUTH, batches, resident, tiny_stage  # noqa: E402
 
 FAST = Optimizer(learning_rate=0.1)
+LONG = FAST._replace(schedule="constant")  # the same however many steps are planned
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -165,3 +166,26 @@ def test_compiles_once(tmp_path):
     stage = tiny_stage()
     traced = chex.assert_max_traces(4)  # shapes, loop, gradient, validation: no more
     run(tmp_path, stage=stage._replace(loss=traced(stage.loss)), scan_steps=7)
+
+
+def two_shapes(start_step):
+    """Batches of two sizes, as a schedule of buckets gives them."""
+    for step, batch in enumerate(batches(start_step), start_step):
+        yield {name: array[: 16 if step % 3 else 8] for name, array in batch.items()}
+
+
+def test_batches_of_several_shapes_compile_once_each(tmp_path):
+    stage, held = tiny_stage(), [next(batches(0, size)) for size in (8, 16, 8)]
+    traced = chex.assert_max_traces(4)  # two shapes, in the step and in validation
+    whole = run(
+        tmp_path / "whole",
+        two_shapes,
+        stage=stage._replace(loss=traced(stage.loss)),
+        val_batches=held,
+        val_steps=10,
+    )
+    assert int(whole.aux["seen"]) == sum(16 if step % 3 else 8 for step in range(40))
+    run(tmp_path / "cut", two_shapes, steps=20, optimizer=LONG)
+    rest = run(tmp_path / "cut", two_shapes, optimizer=LONG)
+    whole = run(tmp_path / "again", two_shapes, optimizer=LONG)
+    chex.assert_trees_all_equal(whole.params, rest.params)
