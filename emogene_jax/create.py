@@ -202,6 +202,7 @@ def cut(portrait: Portrait, part: slice) -> Portrait:
 def vary(portrait: Portrait, deformation, count: int = VARIED_FRAMES) -> Portrait:
     """`count` frames of a portrait, warped to expressions that were never filmed."""
     from emogene_jax.face.augment import augment
+    from emogene_jax.face.landmarks import to_68
 
     augmented = augment(
         portrait.frames,
@@ -215,12 +216,14 @@ def vary(portrait: Portrait, deformation, count: int = VARIED_FRAMES) -> Portrai
         count,
     )
     source = augmented.source
+    # The landmarks need not be points of the mesh (a morphable model's are not).
+    moved = to_68(augmented.mesh) - to_68(portrait.mesh[source])
     return portrait._replace(
         frames=augmented.frames,
         head_matte=augmented.head_matte,
         torso_matte=augmented.torso_matte,
         mesh=augmented.mesh,
-        landmarks=augmented.landmarks,
+        landmarks=portrait.landmarks[source] + moved.astype(np.float32),
         pose=Pose(*(part[source] for part in portrait.pose)),
     )
 

@@ -18,6 +18,12 @@ from emogene_jax.data.schema import Portrait
 from emogene_jax.face import landmarks as lm
 from emogene_jax.face.look import describe, first_look
 from emogene_jax.face.matting import make_mattes
+from emogene_jax.face.morphable import (
+    TRACKER_WEIGHT,
+    fit_morphable,
+    in_head_space,
+    load_morphable,
+)
 from emogene_jax.face.pose_fit import fit_head, head_mesh, smooth_pose
 from emogene_jax.face.tracking import canonical_mesh, find_model, track_video
 from emogene_jax.signals import (
@@ -96,12 +102,14 @@ def prepare(
       crop: 'auto' (head and shoulders; a square clip with a face of the usual size
         stays whole), 'none' (the largest square in the middle) or (left, top, side) px.
       face_model: MediaPipe's face_landmarker.task; None = $EMOGENE_FACE_MODEL, the
-        cache or a download.
+        cache or a download. A .mat file is a morphable model (face/morphable.py): the
+        landmarks are then those of its fit to MediaPipe's points, as in the paper.
       content: which content features (audio.features); None = log-mel.
       need_sound: a clip without sound is an error.
       say: gets lines for people.
     """
     files, model = find_videos(videos), find_model(face_model)
+    morphable = find_morphable(face_model)
     looks = _look(files, model, size, need_sound, say)
     boxes = _crop_boxes(files, looks, crop)
     clips = [
@@ -111,11 +119,11 @@ def prepare(
     frames, points, found = (np.concatenate(part) for part in zip(*clips, strict=True))
     lengths = [len(clip[0]) for clip in clips]
     emotion = np.repeat([EMOTIONS.index(emotion_of(f)) for f in files], lengths)
-    fit, pose, mesh = _fit_clips(
-        points, lengths, model, size, _centre(looks, boxes, size)
+    centre = _centre(looks, boxes, size)
+    fit, pose, mesh, landmarks = _fit_clips(
+        points, lengths, model, size, centre, morphable
     )
-    landmarks = lm.to_68(mesh)
-    rest_mesh = rest_shape(mesh, found & _calmest(emotion))
+    rest_mesh, rest = rest_shapes(mesh, landmarks, found & _calmest(emotion))
     pictures, mattes = _mattes(frames, points, lengths, size)
     content = content or LOG_MEL
     sound = _listen(files, looks, lengths, content)
@@ -127,7 +135,7 @@ def prepare(
         mesh=mesh.astype(np.float32),
         landmarks=landmarks.astype(np.float32),
         rest_mesh=rest_mesh.astype(np.float32),
-        rest=lm.to_68(rest_mesh).astype(np.float32),
+        rest=rest.astype(np.float32),
         pose=pose,
         camera=fit.camera,
         **sound,
@@ -240,22 +248,36 @@ def _track_clip(file, box, size, model):
     return np.stack(kept), track.points * (size / side), track.found
 
 
-def _fit_clips(points, lengths, model, size, centre):
-    """(HeadFit, smoothed Pose, mesh [T, 478, 3] cm) of all clips together."""
+def find_morphable(face_model):
+    """The MorphableModel that --face-model names (a .mat file), or None."""
+    named = face_model is not None and Path(face_model).suffix.lower() == ".mat"
+    return load_morphable(face_model) if named else None
+
+
+def _fit_clips(points, lengths, model, size, centre, morphable=None):
+    """(HeadFit, smoothed Pose, mesh [T, 478, 3] cm, landmarks [T, 68, 3] cm) of all clips
+    together. The landmarks are the mesh's own, or those of a morphable model fitted to
+    the same image points and brought into the same head space."""
     canonical, _ = canonical_mesh(model)
     fit = fit_head(points, canonical, size, centre)
     mesh = head_mesh(points, fit)
+    landmarks = lm.to_68(mesh)
+    if morphable is not None:
+        at = lm.to_68(points)[..., :2]
+        face = fit_morphable(morphable, at, fit.camera, TRACKER_WEIGHT)
+        landmarks = in_head_space(face, landmarks, TRACKER_WEIGHT).landmarks
     middle = fit.shape.mean(0)
-    rotations, translations, meshes = [], [], []
+    rotations, translations, meshes, faces = [], [], [], []
     for clip in np.split(np.arange(len(points)), np.cumsum(lengths)[:-1]):
         raw = Pose(fit.pose.rotation[clip], fit.pose.translation[clip])
         pose = smooth_pose(raw, middle)
         rotations.append(pose.rotation)
         translations.append(pose.translation)
         # A breath of smoothing: a plosive's two closed frames keep nine tenths.
-        meshes.append(gaussian_filter1d(mesh[clip], 0.5, axis=0, mode="nearest"))
+        for part, smooth in ((mesh, meshes), (landmarks, faces)):
+            smooth.append(gaussian_filter1d(part[clip], 0.5, axis=0, mode="nearest"))
     pose = Pose(np.concatenate(rotations), np.concatenate(translations))
-    return fit, pose, np.concatenate(meshes)
+    return fit, pose, np.concatenate(meshes), np.concatenate(faces)
 
 
 def _calmest(emotion: np.ndarray) -> np.ndarray:
@@ -264,9 +286,11 @@ def _calmest(emotion: np.ndarray) -> np.ndarray:
     return neutral if neutral.any() else np.ones_like(neutral)
 
 
-def rest_shape(mesh: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """Rest [478, 3]: the median of the usable [T] frames that are at rest."""
-    return np.median(mesh[at_rest(lm.to_68(mesh), usable)], axis=0)
+def rest_shapes(mesh, landmarks, usable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rest mesh [478, 3] and landmarks [68, 3]: the median of the usable [T] frames that
+    are at rest."""
+    calm = at_rest(landmarks, usable)
+    return np.median(mesh[calm], axis=0), np.median(landmarks[calm], axis=0)
 
 
 def at_rest(points: np.ndarray, usable: np.ndarray) -> np.ndarray:
@@ -280,10 +304,8 @@ def at_rest(points: np.ndarray, usable: np.ndarray) -> np.ndarray:
 def rest_of(mesh, landmarks, emotion) -> tuple[np.ndarray, np.ndarray]:
     """(rest mesh [M, 3], rest landmarks [68, 3]) cm, of the neutral ones of frames with
     mesh [T, M, 3], landmarks [T, 68, 3] and emotion [T]."""
-    calm = at_rest(landmarks, _calmest(emotion))
-    parts = (np.median(part[calm], axis=0) for part in (mesh, landmarks))
-    rest_mesh, rest = (part.astype(np.float32) for part in parts)
-    return rest_mesh, rest
+    rest_mesh, rest = rest_shapes(mesh, landmarks, _calmest(emotion))
+    return rest_mesh.astype(np.float32), rest.astype(np.float32)
 
 
 def _mattes(frames, points, lengths, size):
@@ -333,6 +355,9 @@ def track_performance(video, face_model=None) -> tuple[np.ndarray, Pose, bool]:
     box = _crop_boxes([video], [look], "auto")[0]
     _, points, found = _track_clip(video, box, size, model)
     centre = _centre([look], [box], size)
-    _, pose, mesh = _fit_clips(points, [len(points)], model, size, centre)
-    rest = lm.to_68(rest_shape(mesh, found))
-    return landmarks_to_motion(lm.to_68(mesh), rest), pose, look["sound"]
+    morphable = find_morphable(face_model)
+    _, pose, mesh, landmarks = _fit_clips(
+        points, [len(points)], model, size, centre, morphable
+    )
+    _, rest = rest_shapes(mesh, landmarks, found)
+    return landmarks_to_motion(landmarks, rest), pose, look["sound"]

@@ -44,7 +44,10 @@ class Track(NamedTuple):
 
 def find_model(path=None) -> Path:
     """The model bundle: `path`, else $EMOGENE_FACE_MODEL, else the cache, else a
-    download whose checksum is verified."""
+    download whose checksum is verified. A `path` that ends in .mat is a morphable model
+    (face/morphable.py), which takes its points from the bundle found without it."""
+    if path and Path(path).suffix.lower() == ".mat":
+        path = None
     for given, name in (
         (path, "--face-model"),
         (os.environ.get("EMOGENE_FACE_MODEL"), "$EMOGENE_FACE_MODEL"),
