@@ -9,6 +9,7 @@
 Only this file and cli.py know all three stages.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from emogene_jax.audio_to_motion.fit import fit_person
-from emogene_jax.audio_to_motion.vae import AudioToMotion, generate
+from emogene_jax.audio_to_motion.vae import STRIDE, AudioToMotion, generate
 from emogene_jax.avatar import Avatar
 from emogene_jax.data.schema import Portrait
 from emogene_jax.data.synthetic import make_take
@@ -38,8 +39,8 @@ from emogene_jax.signals import (
 )
 
 TEMPERATURE = 0.2  # of the VAE's latent; the official release's
-CHUNK = 500  # frames of motion made at a time
-CONTEXT = 25  # frames of speech on either side of a chunk
+CHUNK = 500  # frames of motion made at a time; a multiple of the latents' stride
+CONTEXT = 64  # frames of speech on either side of a chunk; a multiple, too
 PRIOR_TAKES = 40  # synthetic talkers that the generic deformation model learns from
 SHORTEST_IDLE = 15  # frames; a shorter pause is part of the talking
 
@@ -59,41 +60,63 @@ def perform(
 ) -> Performance:
     """What the person does while saying `features`, with the emotions of `track`
     (emotions.parse_emotion)."""
+    motion, pose = perform_in_stretches(avatar, features, track, seed)
+    return Performance(np.concatenate(list(motion)), pose)
+
+
+def perform_in_stretches(
+    avatar: Avatar,
+    features: AudioFeatures,
+    track: list[tuple[float, str, float]],
+    seed: int = 0,
+) -> tuple[Iterator[np.ndarray], Pose]:
+    """`perform`, with the motion in stretches [n, 68, 3] that are made when they are
+    asked for: an hour takes the memory of a minute."""
     frames = len(features.speech)
-    motion = neutral_motion(avatar, features, seed)
     weights, intensity = emotion_curve(track, frames)
-    motion = np.asarray(
-        deform(avatar.deformation, jnp.asarray(motion), weights, intensity)
-    )
     blinks = natural_blinks(frames, np.random.default_rng([seed, 1]))
-    motion = add_blinks(motion, blinks, avatar.rest)
-    return Performance(motion, head_poses(avatar.pose, features.speech, seed))
+
+    def stretches():
+        done = 0
+        for motion in neutral_stretches(avatar, features, seed):
+            part = slice(done, done + len(motion))
+            done = part.stop
+            motion = deform(avatar.deformation, motion, weights[part], intensity[part])
+            yield add_blinks(np.asarray(motion), blinks[part], avatar.rest)
+
+    return stretches(), head_poses(avatar.pose, features.speech, seed)
 
 
 def neutral_motion(avatar: Avatar, features: AudioFeatures, seed: int) -> np.ndarray:
     """Neutral motion [T, 68, 3] of speech; at rest, lips closed, where it is silent."""
+    return np.concatenate(list(neutral_stretches(avatar, features, seed)))
+
+
+def neutral_stretches(avatar, features: AudioFeatures, seed) -> Iterator[np.ndarray]:
+    """neutral_motion in stretches [n, 68, 3]."""
     model = AudioToMotion(**avatar.info["audio_to_motion"])
     trained = avatar.audio_to_motion
-    frames = len(features.speech)
-    pieces = []
+    frames, speaking = len(features.speech), _speaking(features.speech)
     for start in range(0, frames, CHUNK):
         stop = min(start + CHUNK, frames)
         low, high = max(0, start - CONTEXT), min(frames, stop + CONTEXT)
         # Padded to one length: one compilation, whatever is said.
-        steps = 2 * (np.arange(CHUNK + 2 * CONTEXT).repeat(2) + low)
-        steps[1::2] += 1
-        steps = steps.clip(max=2 * high - 1)
+        missing = 2 * (CHUNK + 2 * CONTEXT - (high - low))
+        content = np.pad(
+            features.content[2 * low : 2 * high], ((0, missing), (0, 0)), "edge"
+        )
         made = _generate(
             model,
             trained["params"],
             trained["aux"],
-            features.content[steps][None],
-            features.f0[steps][None],
-            jax.random.fold_in(jax.random.key(seed), start),
+            content[None],
+            np.pad(features.f0[2 * low : 2 * high], (0, missing), "edge")[None],
+            jax.random.key(seed),
+            low // STRIDE,
         )
-        pieces.append(np.asarray(made)[0, start - low : stop - low])
-    motion = np.concatenate(pieces).reshape(frames, NUM_LANDMARKS, 3)
-    return motion * _speaking(features.speech)[:, None, None]
+        motion = np.asarray(made)[0, start - low : stop - low]
+        motion = motion.reshape(-1, NUM_LANDMARKS, 3)
+        yield motion * speaking[start:stop, None, None]
 
 
 def _speaking(speech: np.ndarray) -> np.ndarray:
@@ -106,8 +129,8 @@ def _speaking(speech: np.ndarray) -> np.ndarray:
 
 
 @jax.jit(static_argnums=0)
-def _generate(model, params, aux, content, f0, key):
-    return generate(model, params, aux, content, f0, key, TEMPERATURE)
+def _generate(model, params, aux, content, f0, key, first):
+    return generate(model, params, aux, content, f0, key, TEMPERATURE, first=first)
 
 
 def head_poses(source: Pose, speech: np.ndarray, seed: int) -> Pose:

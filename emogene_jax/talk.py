@@ -7,11 +7,11 @@ import numpy as np
 from PIL import Image
 
 from emogene_jax.audio.features import audio_features
-from emogene_jax.audio.load import load_audio
+from emogene_jax.audio.load import StoredSound
 from emogene_jax.avatar import Avatar, load_avatar
 from emogene_jax.emotion_to_video.render import Renderer
 from emogene_jax.parallel import enable_compilation_cache
-from emogene_jax.pipeline import Performance, perform, perform_idle
+from emogene_jax.pipeline import Performance, perform_idle, perform_in_stretches
 from emogene_jax.signals import FPS, Pose, UserError, motion_to_landmarks
 from emogene_jax.video import write_video
 
@@ -24,14 +24,17 @@ def talk(avatar, audio, track, out, seed=0, background=None, landmarks_out=None)
             raise UserError(
                 f"{name}: two speeches of this name; their videos would too"
             )
-    spoken = [(path, load_audio(path)) for path in audio]
+    spoken = [(path, StoredSound(path)) for path in audio]
     if len(audio) > 1:
         Path(out).mkdir(parents=True, exist_ok=True)
     person, picture = _open(avatar), _background(background)
     renderer = Renderer(person.fields)
     for path, waveform in spoken:
         features = audio_features(waveform, person.info["content"])
-        performance = perform(person, features, track, seed)
+        performance = Performance(*perform_in_stretches(person, features, track, seed))
+        if landmarks_out is not None:
+            motion = np.concatenate(list(performance.motion))
+            performance = performance._replace(motion=motion)
         target = Path(out) if len(audio) == 1 else Path(out) / f"{Path(path).stem}.mp4"
         _show(person, renderer, performance, target, path, picture)
         _save(landmarks_out, person, performance)
@@ -68,7 +71,7 @@ def _show(person: Avatar, renderer, performance: Performance, out, sound, pictur
     size = person.fields.camera.size
     if picture is not None:
         picture = np.asarray(picture.resize((size, size), Image.LANCZOS))
-    total = len(performance.motion)
+    total = len(performance.pose.rotation)
     progress = Progress(total, Path(out).name)
 
     def frames():

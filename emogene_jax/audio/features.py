@@ -7,10 +7,13 @@ and stored with it as a dict: {"type": "log_mel", "channels": 80}, or {"type": "
 
 import functools
 import os
+from collections.abc import Iterator
 
 import numpy as np
 
-from emogene_jax.audio.mel import BANDS, log_mel
+from emogene_jax.audio.frames import Forward
+from emogene_jax.audio.load import StoredSound
+from emogene_jax.audio.mel import BANDS, log_mel_pieces
 from emogene_jax.audio.pitch import pitch
 from emogene_jax.audio.silence import speech_frames
 from emogene_jax.signals import FPS, SAMPLE_RATE, AudioFeatures, UserError
@@ -19,21 +22,28 @@ FRAME = SAMPLE_RATE // FPS  # samples of a video frame
 LOG_MEL = {"type": "log_mel", "channels": BANDS}
 
 
-def audio_features(waveform: np.ndarray, content: dict | None = None) -> AudioFeatures:
-    """Content [2T, F], f0 [2T] and speech [T] of waveform at 16 kHz.
+def audio_features(waveform, content: dict | None = None) -> AudioFeatures:
+    """Content [2T, F], f0 [2T] and speech [T] of a waveform at 16 kHz.
 
-    T = ceil(samples / 640), at least 1; the end is padded with zeros. Beside its result
-    and the waveform (230 MB an hour) it takes the same memory for any length.
+    T = ceil(samples / 640), at least 1; the end is padded with zeros.
 
     Args:
+      waveform: [samples]; or a StoredSound of any length, and then the content is a
+        frames.Forward, made while it is read: memory does not grow with it (f0 and
+        speech are 1 MB an hour).
       content: which content features (see the module); None = LOG_MEL.
 
     Raises:
       UserError: `content` is of HuBERT, which can't be had here.
     """
-    frames = max(1, -(-len(waveform) // FRAME))
-    made = _content(waveform, content or LOG_MEL, frames)
-    return AudioFeatures(made, pitch(waveform, 2 * frames), speech_frames(waveform))
+    steps = 2 * max(1, -(-len(waveform) // FRAME))
+    content = content or LOG_MEL
+    pieces = _content(waveform, content, steps)
+    if isinstance(waveform, StoredSound):
+        heard = Forward(pieces, (steps, content["channels"]))
+    else:
+        heard = np.concatenate(list(pieces))
+    return AudioFeatures(heard, pitch(waveform, steps), speech_frames(waveform))
 
 
 def choose_content(choice: str) -> dict:
@@ -60,10 +70,11 @@ def content_of(channels: int) -> dict:
     return LOG_MEL if channels == BANDS else {"type": "hubert", "channels": channels}
 
 
-def _content(waveform: np.ndarray, content: dict, frames: int) -> np.ndarray:
+def _content(waveform, content: dict, steps: int) -> Iterator[np.ndarray]:
+    """The content features in pieces [n, F]."""
     if content["type"] == "log_mel":
-        return log_mel(waveform, 2 * frames)
-    from emogene_jax.audio.hubert import hubert_features
+        return log_mel_pieces(waveform, steps)
+    from emogene_jax.audio.hubert import hubert_pieces
     from emogene_jax.audio.hubert_weights import DEFAULT
 
     # A folder that was there when an avatar was made need not be where it is used.
@@ -74,7 +85,7 @@ def _content(waveform: np.ndarray, content: dict, frames: int) -> np.ndarray:
             f"{model}: a HuBERT of {hubert.config.hidden_size} channels, expected "
             f"{content['channels']}"
         )
-    return hubert_features(hubert, [waveform])[0]
+    return hubert_pieces(hubert, waveform)
 
 
 @functools.lru_cache(maxsize=1)

@@ -34,3 +34,30 @@ def blocks(
         inside = waveform[max(first, 0) : max(last, 0)]
         block[max(-first, 0) :][: len(inside)] = inside
         yield np.lib.stride_tricks.sliding_window_view(block, width)[::HOP]
+
+
+class Forward:
+    """An array [S, F] float32 that is made while it is read, from start to end: no more
+    of it exists than the last slice asked for."""
+
+    def __init__(self, pieces: Iterator[np.ndarray], shape: tuple[int, int]):
+        self.shape = shape
+        self._pieces = pieces
+        self._kept, self._first = np.zeros((0, shape[1]), np.float32), 0
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        """Rows start..stop; start may not be before that of the slice before."""
+        start, stop, _ = part.indices(len(self))
+        if start < self._first:
+            raise ValueError(f"row {start} was asked for after row {self._first}")
+        while self._first + len(self._kept) < stop:
+            self._kept = np.concatenate([self._kept, next(self._pieces)])
+            # What lies before `start` is never read again.
+            gone = min(len(self._kept), start - self._first)
+            self._kept, self._first = self._kept[gone:], self._first + gone
+        gone = start - self._first
+        self._kept, self._first = self._kept[gone:], start
+        return self._kept[: stop - start]

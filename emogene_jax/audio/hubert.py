@@ -90,8 +90,8 @@ def hubert_features(
     T = ceil(samples / 640), at least 1. Step s is centred on sample 320 s + 160; around
     the recording, after it was normalised, there are zeros.
     """
-    recordings = [_prepare(hubert, waveform) for waveform in waveforms]
-    steps = [(len(recording) - 2 * SIDE) // model.HOP for recording in recordings]
+    recordings = [_Recording(hubert, waveform) for waveform in waveforms]
+    steps = [recording.steps for recording in recordings]
     moments = [_moments(hubert, recording) for recording in recordings]
     rows = [
         _Row(index, start, min(count, WINDOW))
@@ -112,6 +112,29 @@ def hubert_features(
     for sum_, share in zip(features, total, strict=True):
         sum_ /= share
     return features
+
+
+def hubert_pieces(hubert: Hubert, waveform) -> Iterator[np.ndarray]:
+    """hubert_features of one waveform in pieces [n, F], in constant memory; waveform
+    can be a StoredSound."""
+    recording = _Recording(hubert, waveform)
+    moments, steps = _moments(hubert, recording), recording.steps
+    starts = window_starts(steps)
+    length, size = padded_length(min(steps, WINDOW)), parallel.device_count()
+    carried = np.zeros((0, hubert.config.hidden_size), np.float32)
+    share = np.zeros((0, 1), np.float32)
+    for start, following in zip(starts, [*starts[1:], steps], strict=True):
+        row = _Row(0, start, min(steps, WINDOW))
+        made = _run(hubert, [recording], [moments], [row], length, size)
+        # The window before this one was handed out up to where this one says something.
+        silent = start and CONTEXT
+        own = _share(row, steps)[silent:]
+        total = own * np.asarray(made)[0, silent : row.steps]
+        total[: len(carried)] += carried
+        own[: len(share)] += share
+        done = len(own) if following == steps else following + CONTEXT - start - silent
+        yield total[:done] / own[:done]
+        carried, share = total[done:], own[done:]
 
 
 def window_starts(steps: int) -> list[int]:
@@ -142,34 +165,52 @@ def _add(features, total, batch: list[_Row], hidden) -> None:
         total[row.recording][place] += share
 
 
-def _prepare(hubert: Hubert, waveform: np.ndarray) -> np.ndarray:
-    """Normalised samples [640 T + 80]."""
-    waveform = np.asarray(waveform, np.float32)
-    frames = max(1, -(-len(waveform) // FRAME))
-    padded = np.zeros(frames * FRAME + 2 * SIDE, np.float32)
-    if len(waveform):
-        extracted = hubert.extractor(
-            waveform, sampling_rate=SAMPLE_RATE, return_tensors="np"
-        )
-        padded[SIDE : SIDE + len(waveform)] = extracted.input_values[0]
-    return padded
+class _Recording:
+    """The samples [640 T + 80] of a waveform, as the checkpoint wants them; made when
+    they are asked for."""
+
+    def __init__(self, hubert: Hubert, waveform):
+        self.steps = 2 * max(1, -(-len(waveform) // FRAME))
+        self._waveform, self._mean, self._scale = waveform, 0.0, 1.0
+        # What transformers' extractor does to a whole array.
+        if hubert.extractor.do_normalize and len(waveform):
+            count = len(waveform)
+            parts = range(0, count, BLOCK)
+            self._mean = (
+                sum(waveform[i : i + BLOCK].sum(dtype="f8") for i in parts) / count
+            )
+            off = (waveform[i : i + BLOCK] - self._mean for i in parts)
+            self._scale = (sum((part**2).sum() for part in off) / count + 1e-7) ** -0.5
+
+    def __len__(self) -> int:
+        return self.steps * model.HOP + 2 * SIDE
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        start, stop, _ = part.indices(len(self))
+        out = np.zeros(max(0, stop - start), np.float32)
+        inside = self._waveform[max(0, start - SIDE) : max(0, stop - SIDE)]
+        place = max(0, SIDE - start)
+        out[place : place + len(inside)] = (inside - self._mean) * self._scale
+        return out
 
 
-def _moments(hubert: Hubert, recording: np.ndarray):
+def _moments(hubert: Hubert, recording: _Recording):
     """(mean, variance) [C] of the first convolution's output, where they are needed."""
     if hubert.config.feat_extract_norm != "group":
         return None
     convolution = hubert.params["convolutions"][0]
     kernel = np.asarray(convolution["kernel"], np.float64)[:, 0]
     width, hop = len(kernel), hubert.config.conv_stride[0]
-    views = np.lib.stride_tricks.sliding_window_view(recording, width)[::hop]
+    count, at_once = (len(recording) - width) // hop + 1, BLOCK // width
     sums, products = np.zeros(width), np.zeros((width, width))
-    for start in range(0, len(views), BLOCK // width):
-        block = views[start : start + BLOCK // width].astype(np.float64)
+    for start in range(0, count, at_once):
+        stop = min(start + at_once, count)
+        samples = recording[start * hop : (stop - 1) * hop + width].astype(np.float64)
+        block = np.lib.stride_tricks.sliding_window_view(samples, width)[::hop]
         sums += block.sum(0)
         products += block.T @ block
-    mean = sums / len(views)
-    covariance = products / len(views) - np.outer(mean, mean)
+    mean = sums / count
+    covariance = products / count - np.outer(mean, mean)
     variance = np.einsum("kc,kl,lc->c", kernel, covariance, kernel)
     mean = mean @ kernel + np.asarray(convolution.get("bias", 0.0))
     return mean.astype(np.float32), np.maximum(variance, 0).astype(np.float32)

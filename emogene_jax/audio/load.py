@@ -1,7 +1,10 @@
 """Any sound on disk -> mono float32 at 16 kHz in [-1, 1]."""
 
+import io
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -21,9 +24,32 @@ def load_audio(path: str | Path) -> np.ndarray:
       UserError: no such file, empty, not media, truncated, without sound, of 0 s, or
         with values that are not finite.
     """
-    import av  # slow to import, and only this function needs it
+    samples = io.BytesIO()  # it grows in place: an hour is in memory once
+    _load(Path(path), samples)
+    return np.frombuffer(samples.getbuffer(), np.float32)
 
-    path = Path(path)
+
+class StoredSound:
+    """A waveform [samples] like load_audio's, of any length, on disk: a slice of it is
+    read when it is asked for."""
+
+    def __init__(self, path: str | Path):
+        self._file = tempfile.TemporaryFile()
+        self._size = _load(Path(path), self._file)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        start, stop, _ = part.indices(self._size)
+        self._file.seek(4 * start)
+        return np.frombuffer(self._file.read(4 * max(0, stop - start)), np.float32)
+
+
+def _load(path: Path, out: BinaryIO) -> int:
+    """Writes the sound of a file as float32; how many samples there are."""
+    import av  # slow to import, and only this module needs it
+
     if path.is_dir():
         raise UserError(f"{path}: is a folder, expected an audio or video file")
     if not path.is_file():
@@ -32,35 +58,39 @@ def load_audio(path: str | Path) -> np.ndarray:
         raise UserError(f"{path}: 0 bytes, expected an audio or video file")
     try:
         with av.open(str(path)) as container:
-            waveform = _decode(container, path)
+            samples = _decode(container, path, out)
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path}: cannot be decoded ({error.__class__.__name__}), expected an audio "
             "or video file that is whole"
         ) from None
-    if waveform.size == 0:
+    if samples <= 0:
         raise UserError(f"{path}: 0 s of sound, expected some")
-    return waveform
+    return samples
 
 
-def _decode(container, path: Path) -> np.ndarray:
-    """The first sound track of an open container."""
+def _decode(container, path: Path, out: BinaryIO) -> int:
+    """Writes the first sound track of an open container; its samples."""
     # A text file passes for a picture of characters (ffmpeg's tty decoder).
     if container.format.name == "tty":
         raise UserError(f"{path}: not media, expected an audio or video file")
     if not container.streams.audio:
         raise UserError(f"{path}: no sound track, expected one")
     stream = container.streams.audio[0]
-    # It grows in place: an hour is in memory once.
-    samples, start = bytearray(), None
-    for channels, start in _pieces(container, stream):  # noqa: B007, used below
+    decoded, late = 0, None
+    for channels, start in _pieces(container, stream):
         piece = channels.mean(0, dtype=np.float32)
         if not np.isfinite(piece).all():
             raise UserError(f"{path}: the sound holds values that are not finite")
-        samples += np.clip(piece, -1, 1).tobytes()
-    waveform = np.frombuffer(samples, np.float32)
-    _check_whole(container, stream, waveform.size / SAMPLE_RATE, path)
-    return _align(container, waveform, start or 0.0)
+        if late is None:
+            late = _samples_late(container, start or 0.0)
+            out.write(bytes(4 * max(0, late)))
+        decoded += len(piece)
+        # What was heard before the first picture is left out.
+        piece = piece[max(0, len(piece) - (decoded + late)) :] if late < 0 else piece
+        out.write(np.clip(piece, -1, 1).tobytes())
+    _check_whole(container, stream, decoded / SAMPLE_RATE, path)
+    return decoded + late if decoded else 0
 
 
 def _pieces(container, stream) -> Iterator[tuple[np.ndarray, float | None]]:
@@ -91,13 +121,10 @@ def _check_whole(container, stream, seconds: float, path: Path) -> None:
         )
 
 
-def _align(container, waveform: np.ndarray, start: float) -> np.ndarray:
-    """Waveform that starts with the first picture; start is its own time in s."""
+def _samples_late(container, start: float) -> int:
+    """How many samples after the first picture a sound begins whose time is start (s)."""
     video = container.streams.video
-    if not video or video[0].start_time is None or waveform.size == 0:
-        return waveform
+    if not video or video[0].start_time is None:
+        return 0
     late = start - float(video[0].start_time * video[0].time_base)
-    samples = round(late * SAMPLE_RATE)
-    if samples >= 0:
-        return np.pad(waveform, (samples, 0))
-    return waveform[-samples:]
+    return round(late * SAMPLE_RATE)

@@ -12,10 +12,11 @@ that neither loudness nor the channel (microphone, room) matters much:
 """
 
 import functools
+from collections.abc import Iterator
 
 import numpy as np
 
-from emogene_jax.audio.frames import HOP, blocks, step_count
+from emogene_jax.audio.frames import HOP, blocks
 from emogene_jax.signals import SAMPLE_RATE
 
 BANDS = 80
@@ -36,37 +37,43 @@ def log_mel(waveform: np.ndarray, steps: int | None = None) -> np.ndarray:
 
     S = `steps`, by default ceil(samples / 320), at least 1.
     """
-    bands = band_energies(waveform, steps)
-    energy = 10 * np.log10(bands.sum(1) + 1e-12)
+    return np.concatenate(list(log_mel_pieces(waveform, steps)))
+
+
+def log_mel_pieces(waveform, steps: int | None = None) -> Iterator[np.ndarray]:
+    """log_mel in pieces [n, 80], in constant memory: it goes over the waveform, which
+    can be a StoredSound, three times."""
+    energy = np.concatenate([x.sum(1) for x in band_energies(waveform, steps)])
+    energy = 10 * np.log10(energy + 1e-12)
     level = np.percentile(energy, 95)
-    if level < SILENCE_DB:
-        return np.full(bands.shape, -LIMIT, np.float32)
-    # In place: for an hour this is the one large array.
-    bands += 10 ** (level / 10 - 12)
-    decibels = np.log10(bands, out=bands)
-    decibels *= 10
-    active = (energy > level - ACTIVE_DB)[:, None]
-    total = np.sum(decibels, 0, dtype=np.float64, where=active)
+    active = energy > level - ACTIVE_DB
+    total, done = np.zeros(BANDS), 0
+    for bands in band_energies(waveform, steps):
+        total += _decibels(bands, level)[active[done : done + len(bands)]].sum(0)
+        done += len(bands)
     prior = level + average_spectrum()
     mean = (total + PRIOR_STEPS * prior) / (active.sum() + PRIOR_STEPS)
-    decibels -= mean.astype(np.float32)
-    decibels /= UNIT_DB
-    return np.clip(decibels, -LIMIT, LIMIT, out=decibels)
+    for bands in band_energies(waveform, steps):
+        if level < SILENCE_DB:
+            yield np.full(bands.shape, -LIMIT, np.float32)
+        else:
+            relative = (_decibels(bands, level) - mean) / UNIT_DB
+            yield np.clip(relative, -LIMIT, LIMIT).astype(np.float32)
 
 
-def band_energies(waveform: np.ndarray, steps: int | None = None) -> np.ndarray:
-    """Mean power [S, 80] of each mel band; a full-scale sine has -3 dB in all."""
-    steps = step_count(waveform) if steps is None else steps
+def _decibels(bands: np.ndarray, level: float) -> np.ndarray:
+    return 10 * np.log10(bands + 10 ** (level / 10 - 12))
+
+
+def band_energies(waveform, steps: int | None = None) -> Iterator[np.ndarray]:
+    """Mean power of each mel band in pieces [n, 80]; a full-scale sine has -3 dB in all
+    of a step."""
     window = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
     # By Parseval's theorem, so that the bands add up to the mean square.
     filters = mel_filters().T * np.float32(2 / (FFT * np.sum(window**2)))
-    out, done = np.empty((steps, BANDS), np.float32), 0
     for frames in blocks(waveform, WINDOW, steps):
         spectrum = np.fft.rfft(frames * window, FFT)
-        power = spectrum.real**2 + spectrum.imag**2
-        out[done : done + len(frames)] = power @ filters
-        done += len(frames)
-    return out
+        yield (spectrum.real**2 + spectrum.imag**2) @ filters
 
 
 @functools.cache

@@ -132,7 +132,8 @@ class Renderer:
         """Yield frames uint8 [H, W, 3] of motion [T, 68, 3] under T poses.
 
         Args:
-            motion: eye distances.
+            motion: eye distances; or an iterator over stretches [n, 68, 3] of it, which
+                is read as the frames are.
             pose: signals.Pose of the same length.
             background: uint8 [H, W, 3] in place of the portrait's own.
             layers: yield (frame, head uint8 [H, W, 4] premultiplied RGB and alpha)
@@ -151,7 +152,6 @@ class Renderer:
         """Yield ((frames [N, H, W, 3], heads [N, H, W, 4]) uint8 on the device, how many
         of the N count): `frames` without the way to the host."""
         fields = self.fields
-        conditions = np.asarray(condition(fields.rig, motion), np.float32)
         codes = pose_code(fields.code, pose)
         rotation = np.asarray(pose.rotation, np.float32)
         translation = np.asarray(pose.translation, np.float32)
@@ -159,19 +159,20 @@ class Renderer:
         if background is None:
             background = fields.background
         behind = replicate(np.asarray(background, np.float32) / 255)
-        for start in range(0, len(motion), self.batch):
-            rows = np.arange(start, start + self.batch).clip(max=len(motion) - 1)
-            batch = shard_batch(
-                (
-                    conditions[rows],
-                    codes[rows],
-                    rotation[rows],
-                    translation[rows],
-                    corner[rows],
+        done = 0
+        for stretch in [motion] if hasattr(motion, "shape") else motion:
+            conditions = np.asarray(condition(fields.rig, stretch), np.float32)
+            for start in range(0, len(stretch), self.batch):
+                count = min(self.batch, len(stretch) - start)
+                of_stretch = np.arange(start, start + self.batch).clip(
+                    max=start + count - 1
                 )
-            )
-            ready = self._render(side)(self._rig, self._trained, behind, *batch)
-            yield ready, min(self.batch, len(motion) - start)
+                rows = of_stretch + done
+                batch = (codes[rows], rotation[rows], translation[rows], corner[rows])
+                batch = shard_batch((conditions[of_stretch], *batch))
+                ready = self._render(side)(self._rig, self._trained, behind, *batch)
+                yield ready, count
+            done += len(stretch)
 
     def _windows(self, pose):
         """Corners [T, 2] and the one side of the windows that hold the head."""

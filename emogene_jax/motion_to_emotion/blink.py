@@ -17,17 +17,20 @@ _CLOSING = 0.35  # of the duration; opening is slower
 
 def natural_blinks(frames: int, rng: np.random.Generator) -> np.ndarray:
     """The closure [T] float32 in 0..1 of T = frames video frames."""
-    seconds = np.arange(frames) / FPS
     closure = np.zeros(frames)
     # The first blink may come at once: a clip starts at any moment between two.
     shut = rng.uniform(0.3, np.mean(INTERVAL))
     while shut * FPS < frames + FPS:
         shut = round(shut * FPS) / FPS  # so that some frame shows the eyes shut
         duration = rng.uniform(*DURATION)
-        since = seconds - shut
+        # Of the frames that this blink reaches alone: an hour has 900 of them.
+        near = slice(
+            max(0, int((shut - duration) * FPS)), int((shut + duration) * FPS) + 2
+        )
+        since = np.arange(frames)[near] / FPS - shut
         span = np.where(since < 0, _CLOSING, 1 - _CLOSING) * duration
         phase = np.clip(np.abs(since) / span, 0.0, 1.0)
-        closure = np.maximum(closure, 0.5 + 0.5 * np.cos(np.pi * phase))
+        closure[near] = np.maximum(closure[near], 0.5 + 0.5 * np.cos(np.pi * phase))
         shut += rng.uniform(*INTERVAL)
     return closure.astype(np.float32)
 

@@ -9,6 +9,10 @@ from emogene_jax.audio.load import load_audio
 from emogene_jax.audio.mel import band_energies, log_mel
 
 
+def bands_of(wave):
+    return np.concatenate(list(band_energies(wave)))
+
+
 @settings(max_examples=25, deadline=None)
 @given(samples=st.integers(0, 20_000), seed=st.integers(0, 99))
 def test_two_audio_steps_for_every_frame(samples, seed):
@@ -28,7 +32,7 @@ def test_two_audio_steps_for_every_frame(samples, seed):
 def test_an_impulse_shows_at_its_own_step(at):
     wave = np.zeros(16_000, np.float32)
     wave[at] = 0.9
-    energy = band_energies(wave).sum(1)
+    energy = bands_of(wave).sum(1)
     assert abs(int(energy.argmax()) - at // 320) <= 1
     assert set(np.flatnonzero(energy)) <= {at // 320 + i for i in (-1, 0, 1)}
 
@@ -47,7 +51,7 @@ def test_a_tone_starts_where_it_starts():
 def test_bands_add_up_to_the_power():
     wave = np.random.default_rng(0).normal(0, 0.1, 32_000).astype(np.float32)
     # Slaney's triangles of height 1 cover the spectrum once.
-    assert band_energies(wave).sum(1)[2:-2].mean() == pytest.approx(0.01, rel=0.05)
+    assert bands_of(wave).sum(1)[2:-2].mean() == pytest.approx(0.01, rel=0.05)
 
 
 def test_blocks_change_nothing(monkeypatch):
@@ -71,5 +75,5 @@ def test_a_microphone_matters_little(shared):
     dull = np.convolve(wave, [0.5, 0.5], mode="same").astype(np.float32)
     bright = np.convolve(wave, [1, -0.7], mode="same").astype(np.float32)
     difference = log_mel(dull) - log_mel(bright)
-    raw = 10 * np.log10(band_energies(dull) / band_energies(bright)) / mel.UNIT_DB
+    raw = 10 * np.log10(bands_of(dull) / bands_of(bright)) / mel.UNIT_DB
     assert np.abs(difference).mean() < 0.4 * np.abs(raw).mean()

@@ -403,3 +403,16 @@ def test_the_cache_is_looked_at_first(hub, base, tmp_path, capsys):
     assert hubert_weights.find_hubert() == str(snapshot)
     assert not capsys.readouterr().err
     assert load_hubert("facebook/hubert-large-ls960-ft").config.hidden_size == 32
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_pieces_are_the_whole(tmp_path, monkeypatch, layout):
+    loaded = load_hubert(write(tmp_path / layout, LAYOUTS[layout]))
+    for name, value in {"WINDOW": 256, "CONTEXT": 70, "FADE": 20}.items():
+        monkeypatch.setattr(hubert, name, value)
+    for seconds in (0.1, 4, 13.3):
+        waveform = speech(seconds)
+        (whole,) = hubert_features(loaded, [waveform])
+        pieces = list(hubert.hubert_pieces(loaded, waveform))
+        assert len(pieces) == len(hubert.window_starts(len(whole)))
+        np.testing.assert_allclose(np.concatenate(pieces), whole, atol=1e-5)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from emogene_jax.audio.features import audio_features
-from emogene_jax.audio.load import load_audio
+from emogene_jax.audio.load import StoredSound, load_audio
 from emogene_jax.signals import UserError
 
 
@@ -194,3 +194,43 @@ def test_real_files(shared, tmp_path):
         file.truncate(whole.stat().st_size // 2)
     with pytest.raises(UserError, match=r"cut\.mp4"):
         load_audio(cut)
+
+
+@pytest.mark.parametrize("picture_at", [None, 0.0, 0.12])
+def test_sound_on_disk_is_the_sound(tmp_path, picture_at):
+    path = tmp_path / ("a.wav" if picture_at is None else "a.mov")
+    write_sound(path, tone(16_000)[None], 16_000, picture_at=picture_at)
+    whole, stored = load_audio(path), StoredSound(path)
+    assert len(stored) == len(whole)
+    for part in (slice(None), slice(100, 777), slice(7900, 9999), slice(50, 50)):
+        np.testing.assert_array_equal(stored[part], whole[part])
+    heard, known = audio_features(stored), audio_features(whole)
+    np.testing.assert_array_equal(heard.f0, known.f0)
+    np.testing.assert_array_equal(heard.speech, known.speech)
+    assert heard.content.shape == known.content.shape
+    np.testing.assert_array_equal(heard.content[4:20], known.content[4:20])
+    np.testing.assert_array_equal(heard.content[10:], known.content[10:])
+    with pytest.raises(ValueError, match="after"):
+        heard.content[9:12]
+
+
+def test_memory_does_not_grow_with_a_stored_sound(tmp_path):
+    rng = np.random.default_rng(0)
+
+    def peak(minutes):
+        path = tmp_path / f"{minutes}.wav"
+        with wave.open(str(path), "wb") as out:
+            out.setparams((1, 2, 16_000, 0, "NONE", ""))
+            for _ in range(minutes):
+                noise = rng.normal(0, 3000, 16_000 * 60) * np.hanning(16_000 * 60)
+                out.writeframes(noise.astype("<i2").tobytes())
+        tracemalloc.start()
+        content = audio_features(StoredSound(path)).content
+        for start in range(0, len(content), 1000):
+            content[start : start + 1000]
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most / 2**20
+
+    short, long = peak(2), peak(8)
+    assert long < short + 3, (short, long)
