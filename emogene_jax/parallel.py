@@ -30,7 +30,7 @@ AXIS = "data"
 
 
 def connect() -> None:
-    """Joins the other hosts where $EMOGENE_DISTRIBUTED asks for it (launch/slurm.sh).
+    """Joins the other hosts where $EMOGENE_DISTRIBUTED asks for it (launch/slurm.sbatch).
 
     To be called before anything else touches a device.
     """

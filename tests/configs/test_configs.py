@@ -80,16 +80,3 @@ def test_an_unknown_argument_is_told():
 def test_no_config_is_left_out():
     files = {path.stem for path in (ROOT / "configs").glob("*.py")}
     assert files == {*CONFIGURED, "__init__", "common"}
-
-
-def test_sweep_prints_the_product():
-    sweep = load(ROOT / "launch" / "sweep.py")
-    lines = list(
-        sweep.commands(
-            ROOT / "configs" / "head.py", "lr,width", Path("runs"), ["--x=1"]
-        )
-    )
-    assert len(lines) == 9 and all(line[-1] == "--x=1" for line in lines)
-    places = {line[line.index("--workdir") + 1] for line in lines}
-    assert "runs/head/learning_rate=0.001,hidden=32" in places and len(places) == 9
-    assert "--config.model.hidden=128" in lines[-1]

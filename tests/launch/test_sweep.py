@@ -1,0 +1,87 @@
+"""A sweep: its runs, what it does with those that fail, and its table."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SWEEP = ROOT / "launch" / "sweep.py"
+HEAD = ROOT / "configs" / "head.py"
+# In place of training: a checkpoint whose loss is the learning rate; one rate fails.
+EMOGENE = """#!{python}
+import os, sys
+import numpy as np
+from emogene_jax.train import checkpoint
+given = dict(part.split("=", 1) for part in sys.argv if "=" in part)
+rate = float(given["--config.optimizer.learning_rate"])
+print("training with", rate, "on", os.environ.get("CUDA_VISIBLE_DEVICES"))
+if rate == 2e-3:
+    sys.exit("error: diverged")
+loss = rate * float(given["--config.model.hidden"])
+workdir = sys.argv[sys.argv.index("--workdir") + 1]
+metrics = {{"metrics": {{"val_loss": loss, "val_psnr": loss}}}}
+checkpoint.write(workdir, {{"w": np.zeros(2, np.float32)}}, {{}}, metrics, step=7)
+"""
+
+
+@pytest.fixture
+def sweep():
+    spec = importlib.util.spec_from_file_location("sweep", SWEEP)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_runs_are_the_product(sweep):
+    runs = sweep.runs(HEAD, "lr,width", Path("runs"), ["--x=1"])
+    assert len(runs) == 9 and all(run.command[-1] == "--x=1" for run in runs)
+    assert len({run.workdir for run in runs}) == 9
+    assert runs[0].workdir == Path("runs/head/learning_rate=0.001,hidden=32")
+    assert "--config.model.hidden=128" in runs[-1].command
+
+
+def test_one_table_of_all_and_a_failure_stops_nothing(tmp_path, monkeypatch):
+    (tmp_path / "emogene").write_text(EMOGENE.format(python=sys.executable))
+    (tmp_path / "emogene").chmod(0o755)
+    path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
+    variables = {"PATH": path, "CUDA_VISIBLE_DEVICES": "3,5", "JAX_PLATFORMS": "cpu"}
+    call = [sys.executable, SWEEP, HEAD, "lr,width", "--workdir", tmp_path / "runs"]
+    ended = subprocess.run(
+        [*call, "--run"], env=os.environ | variables, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    rows = (tmp_path / "runs/head/sweep.tsv").read_text().splitlines()
+    assert rows[0].split("\t")[:3] == ["val_loss", "step", "optimizer.learning_rate"]
+    values = [row.split("\t")[0] for row in rows[1:]]
+    assert len(values) == 9 and values[-3:] == ["-"] * 3
+    assert [float(v) for v in values[:6]] == sorted(float(v) for v in values[:6])
+    failed = tmp_path / "runs/head/learning_rate=0.002,hidden=32"
+    assert "error: diverged" in (failed / "log.txt").read_text()
+    assert "failed" in ended.stdout
+    logs = [path.read_text() for path in (tmp_path / "runs").rglob("log.txt")]
+    assert {log.split()[-1] for log in logs if "error" not in log} <= {"3", "5"}
+
+
+def test_the_best_of_psnr_is_the_highest(sweep, tmp_path):
+    import numpy as np
+
+    from emogene_jax.train import checkpoint
+
+    runs = sweep.runs(HEAD, "lr", tmp_path, [])
+    for run, value in zip(runs, (30.0, 32.0, 31.0), strict=True):
+        record = {"metrics": {"val_psnr": value}}
+        checkpoint.write(run.workdir, {"w": np.zeros(2, np.float32)}, {}, record, 1)
+    rows = sweep.table(runs, "val_psnr").splitlines()
+    assert [row.split("\t")[0] for row in rows[1:]] == ["32", "31", "30"]
+
+
+def test_a_job_array_has_every_run(sweep, tmp_path):
+    runs = sweep.runs(HEAD, "lr,width", tmp_path, [])
+    text = sweep.slurm_script(runs, tmp_path / "head").read_text()
+    assert "--array=0-8" in text and text.count("exec emogene train") == 9
+    checked = subprocess.run(["sh", "-n"], input=text, text=True)
+    assert checked.returncode == 0
