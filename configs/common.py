@@ -5,13 +5,13 @@ from ml_collections import ConfigDict
 from emogene_jax.signals import UserError
 
 
-def finish(config: ConfigDict, arg: str, runlocal: dict) -> ConfigDict:
-    """`config`, locked; with arg `runlocal` made tiny by those flat overrides."""
-    if arg not in ("", "runlocal"):
-        raise UserError(f"config argument: found {arg!r}, expected nothing or runlocal")
+def finish(config: ConfigDict, arg: str, tiny: dict) -> ConfigDict:
+    """`config`, locked; with arg `tiny` made tiny by those flat overrides."""
+    if arg not in ("", "tiny"):
+        raise UserError(f"config argument: found {arg!r}, expected nothing or tiny")
     config.lock()
     if arg:
-        config.update_from_flattened_dict(TINY | runlocal)
+        config.update_from_flattened_dict(TINY | tiny)
     return config
 
 

@@ -1,7 +1,7 @@
 """The head field of one person.
 
     emogene train --config head --workdir runs/head --config.data=PORTRAIT
-    emogene train --config head:runlocal --workdir /tmp/head
+    emogene train --config head:tiny --workdir /tmp/head
 
 PORTRAIT is what `emogene prepare` writes. Sized for a GPU and pictures of 512 px; on a
 CPU `emogene create` chooses smaller sizes by itself. Expect a head PSNR of 30 dB and

@@ -2,7 +2,7 @@
 
     emogene train --config motion_to_emotion --workdir runs/motion_to_emotion \\
         --config.data=RECORDS
-    emogene train --config motion_to_emotion:runlocal --workdir /tmp/motion_to_emotion
+    emogene train --config motion_to_emotion:tiny --workdir /tmp/motion_to_emotion
 
 Minutes on any machine: a step of 32 pairs takes a CPU about a millisecond. Expect
 `val_landmark_error` well below `val_moved`, which is the error of changing nothing.

@@ -2,7 +2,7 @@
 
     emogene train --config torso --workdir runs/torso --config.data=PORTRAIT \\
         --config.frozen.head=runs/head
-    emogene train --config torso:runlocal --workdir /tmp/torso \\
+    emogene train --config torso:tiny --workdir /tmp/torso \\
         --config.frozen.head=/tmp/head
 
 PORTRAIT and the sizes are those of config `head`. One GPU; half the head's time.

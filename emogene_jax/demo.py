@@ -60,7 +60,7 @@ PRESETS = {
             "audio_to_motion.model.flow_hidden": 48,
             "audio_to_motion.model.flow_layers": 2,
             "audio_to_motion.batch.batch_size": 16,
-            "audio_to_motion.batch.frames": 60,
+            "audio_to_motion.batch.frames": (60,),
             "motion_to_emotion.batch.batch_size": 256,
         },
         fields=Plan(HeadSize(48, 8, 96), TorsoSize(16, 64), 1400, 1500),
@@ -83,7 +83,7 @@ PRESETS = {
             "audio_to_motion.model.flow_layers": 1,
             "audio_to_motion.model.flow_blocks": 2,
             "audio_to_motion.batch.batch_size": 8,
-            "audio_to_motion.batch.frames": 20,
+            "audio_to_motion.batch.frames": (20,),
             "motion_to_emotion.batch.batch_size": 16,
         },
         fields=Plan(

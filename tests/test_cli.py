@@ -218,14 +218,14 @@ def config_file(tmp_path):
 def test_train_reads_the_config_with_overrides(monkeypatch, config_file, tmp_path):
     calls = _record(monkeypatch, "emogene_jax.training", "train_from_config")
     workdir = str(tmp_path / "work")
-    argv = ["train", f"--config={config_file}:runlocal", "--workdir", workdir]
+    argv = ["train", f"--config={config_file}:tiny", "--workdir", workdir]
     assert cli.main([*argv, "--config.lr=1e-2", "--config.frozen.head=/tmp/h"]) == 0
     (_, (config, where), _) = calls[0]
     assert where == workdir
     assert config.to_dict() == {
         "lr": 0.01,
         "steps": 100,
-        "arg": "runlocal",
+        "arg": "tiny",
         "frozen": {"head": "/tmp/h"},
     }
 

@@ -205,7 +205,7 @@ def test_an_imported_expert_judges_a_training(tmp_path):
         out = tmp_path / str(content)
         assert run(tmp_path / f"{content}.safetensors", "lip_sync", out) == 0
     overrides = [f"--config.frozen.lip_sync={tmp_path / '80'}"]
-    config = cli.read_config("audio_to_motion:runlocal", overrides)
+    config = cli.read_config("audio_to_motion:tiny", overrides)
     stage, _, validation, frozen = build_audio_to_motion(config, tmp_path / "run")
     assert config.content.to_dict() == {"type": "log_mel", "channels": 80}
 

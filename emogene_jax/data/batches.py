@@ -1,21 +1,25 @@
 """Records -> batches of training, each a function of (seed, step).
 
-`batches(start_step)` begins at any step without going through those before it, so a
-training that was killed sees the same data when it goes on. On several hosts each reads
-its share of every batch. TensorFlow is imported when data is asked for, not before.
+A tf.data pipeline over TFDS records: shuffled, bucketed by length, cut or padded, each
+host its share, prefetched. `batches(start_step)` begins at any step without going
+through those before it, so a training that was killed sees the same data when it goes
+on. TensorFlow is imported when data is asked for, not before.
 """
 
+import atexit
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+import os
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from emogene_jax.data.tensorflow import load_tensorflow, quiet_tfds
 from emogene_jax.signals import EMOTIONS, UserError
 
-SHUFFLE_RECORDS = 2048  # undecoded; one is 0.2 MB (log-mel) to 1.2 MB (HuBERT)
 Batches = Callable[[int], Iterator[dict[str, np.ndarray]]]
 
 
@@ -24,7 +28,7 @@ def clip_batches(
     split: str = "train",
     *,
     batch_size: int = 8,
-    frames: int = 100,
+    frames: int | Sequence[int] = 100,
     seed: int = 0,
     neutral: bool = True,
     hosts: tuple[int, int] = (0, 1),
@@ -34,7 +38,10 @@ def clip_batches(
     Args:
       records: a folder of `Clip` records (records.py).
       batch_size: clips, over all hosts.
-      frames: of a window. Longer clips are cut at random, shorter ones padded with 0.
+      frames: T of the batches: one length, or several ("buckets"). Every clip is padded
+        with 0 to the next length, or, where it is longer than all, cut at random to the
+        longest; a batch is of one length, the same on all hosts. A step is compiled
+        once for each.
       neutral: `motion` is the neutral motion behind the emotion, which is what the
         audio-to-motion model is to give; else motion as filmed.
       hosts: (index of this host, number of hosts).
@@ -43,40 +50,96 @@ def clip_batches(
       batches: gives content [B, 2T, F], f0 [B, 2T] Hz, blink [B, T] int32, motion
       [B, T, 204], mask [B, T] (0 = padding), speaker [B] int32; B is this host's share.
     """
-    files, count, decode = _open(records, split)
-    index, total = hosts
-    if batch_size % total:
-        raise UserError(f"batch_size {batch_size} is not divisible by {total} hosts")
+    rows = _share(batch_size, hosts)
+    lengths = np.unique(np.atleast_1d(frames))
+    if lengths[0] < 1:
+        raise UserError(f"batch.frames: found {frames}, expected at least 1")
+    clips = _open(records, split)
+    places, whole = _index(clips)
+    buckets = np.searchsorted(lengths, whole).clip(max=len(lengths) - 1)
+    schedule = functools.lru_cache(64)(bucket_schedule(buckets, batch_size, seed))
     motion = "neutral_motion" if neutral else "motion"
+
+    def choose(number: int) -> tuple[tuple[str, int, int], int, int]:
+        """(place, length of its batch, position) of this host's row `number`."""
+        step, row = divmod(number, len(rows))
+        bucket, chosen = schedule(step)
+        position = step * batch_size + rows[row]
+        return places[chosen[rows[row]]], lengths[bucket], position
 
     def batches(start_step: int) -> Iterator[dict[str, np.ndarray]]:
         tf = load_tensorflow()
-        first = start_step * batch_size  # the position of the first clip wanted
-        raw = tf.data.TFRecordDataset(files)
+        decode = _decode(clips.features)
 
-        def epoch(number):
-            # Undecoded records are shuffled: they are small. Each epoch has an order of
-            # its own, a function of (seed, epoch).
-            return raw.shuffle(
-                min(count, SHUFFLE_RECORDS), seed=number + seed * 100_003
-            )
-
-        def window(position, record):
+        def window(number):
+            record, length, position = _read(tf, choose, number)
             clip = decode(record)
             clip["motion"] = clip[motion]
-            return _window(tf, clip, frames, (seed, position))
+            return _window(tf, clip, length, (seed, position))
 
-        data = tf.data.Dataset.range(first // count, np.iinfo(np.int64).max)
-        data = data.flat_map(epoch)  # shuffle, then repeat: no clip twice in an epoch
-        data = data.skip(first % count)  # before decoding: only reads
-        data = data.enumerate(first)  # the position seeds the cut
-        data = data.shard(total, index)  # before the work, after all that is random
+        # This host's rows of all steps. `choose` knows which clips they are, so that
+        # nothing is read only to be shuffled, put in a bucket or skipped.
+        data = tf.data.Dataset.range(start_step * len(rows), np.iinfo(np.int64).max)
         data = data.map(window, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        data = data.batch(batch_size // total, drop_remainder=True)
+        data = data.batch(len(rows), drop_remainder=True)
         data = data.prefetch(2)  # last: whole batches wait for the devices
-        return data.as_numpy_iterator()
+        iterator = _arrays(data)
+        _running.add(iterator)
+        return iterator
 
     return batches
+
+
+def bucket_schedule(
+    buckets: np.ndarray, batch_size: int, seed: int
+) -> Callable[[int], tuple[int, np.ndarray]]:
+    """Which clips make the batch of a step.
+
+    Each epoch goes through all clips once, in an order of its own. A clip waits in the
+    queue of its bucket; as soon as `batch_size` wait there they are a batch, and those
+    that still wait when the epoch ends are joined by clips of the next. How many
+    batches are complete by then is plain arithmetic, so any step is found at once.
+
+    Args:
+      buckets: [clips] int, of each clip.
+
+    Returns:
+      batch: step -> (bucket, clips [batch_size]).
+    """
+    counts = np.bincount(buckets)
+
+    @functools.lru_cache(maxsize=8)
+    def queues(epoch: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Of each bucket, its clips in the order of the epoch, and when they come."""
+        order = np.random.default_rng([seed, epoch]).permutation(len(buckets))
+        whens = [np.flatnonzero(buckets[order] == b) for b in range(len(counts))]
+        return [(order[when], when) for when in whens]
+
+    def before(epoch: int) -> np.ndarray:
+        """How many batches of each bucket are complete when the epoch begins."""
+        return counts * epoch // batch_size
+
+    @functools.lru_cache(maxsize=2)
+    def completed(epoch: int) -> list[tuple[int, int]]:
+        """(bucket, number) of the batches that the epoch completes, in turn."""
+        batches = []
+        for bucket, (_, when) in enumerate(queues(epoch)):
+            for number in range(before(epoch)[bucket], before(epoch + 1)[bucket]):
+                last = (number + 1) * batch_size - 1 - counts[bucket] * epoch
+                batches.append((when[last], bucket, number))
+        return [(bucket, number) for _, bucket, number in sorted(batches)]
+
+    def batch(step: int) -> tuple[int, np.ndarray]:
+        epoch = step * batch_size // len(buckets)  # or, with some left waiting, later
+        while before(epoch + 1).sum() <= step:
+            epoch += 1
+        bucket, number = completed(epoch)[step - before(epoch).sum()]
+        places = np.arange(number * batch_size, (number + 1) * batch_size)
+        epochs, places = np.divmod(places, counts[bucket])
+        parts = [queues(e)[bucket][0][places[epochs == e]] for e in np.unique(epochs)]
+        return bucket, np.concatenate(parts)
+
+    return batch
 
 
 def emotion_pairs(records: Path, split: str = "train") -> dict[str, np.ndarray]:
@@ -90,10 +153,9 @@ def emotion_pairs(records: Path, split: str = "train") -> dict[str, np.ndarray]:
       neutral [N, 204], emotional [N, 204] (eye distances), emotion [N] int32 (an index
       into EMOTIONS), intensity [N]: small enough (1.6 kB a frame) to be resident.
     """
-    files, _, decode = _open(records, split)
-    tf = load_tensorflow()
+    clips = _open(records, split)
     parts = {"neutral": [], "emotional": [], "emotion": [], "intensity": []}
-    for clip in tf.data.TFRecordDataset(files).map(decode).as_numpy_iterator():
+    for _, clip in _scan(clips, _decode(clips.features)):
         name = clip["emotion"].decode()
         if name not in EMOTIONS:
             raise UserError(f"{records}: found emotion {name!r}, expected {EMOTIONS}")
@@ -120,10 +182,7 @@ def pair_batches(
     """
     pairs = emotion_pairs(records, split)
     count = len(pairs["emotion"])
-    index, total = hosts
-    if batch_size % total:
-        raise UserError(f"batch_size {batch_size} is not divisible by {total} hosts")
-    share = batch_size // total
+    rows = _share(batch_size, hosts)
 
     @functools.lru_cache(maxsize=2)
     def order(epoch: int) -> np.ndarray:
@@ -131,16 +190,38 @@ def pair_batches(
 
     def batches(start_step: int) -> Iterator[dict[str, np.ndarray]]:
         for step in itertools.count(start_step):
-            first = step * batch_size + index * share
-            places = (divmod(place, count) for place in range(first, first + share))
+            first = step * batch_size
+            places = [divmod(first + row, count) for row in rows]
             chosen = [order(epoch)[place] for epoch, place in places]
             yield {name: array[chosen] for name, array in pairs.items()}
 
     return batches
 
 
-def _open(records: Path, split: str):
-    """(files, number of records, decode: bytes -> clip) of a split."""
+_running = weakref.WeakSet()  # the iterators of clip_batches that are still in use
+
+
+def _arrays(data) -> Iterator[dict[str, np.ndarray]]:
+    yield from data.as_numpy_iterator()
+
+
+@atexit.register
+def _stop() -> None:
+    """Ends what still reads ahead while there is a Python that `_read` can run in: a
+    thread of TensorFlow that enters it too late would never return, nor the exit."""
+    for iterator in list(_running):
+        iterator.close()
+
+
+class _Split(NamedTuple):
+    """The records of a split on disk."""
+
+    files: list[str]
+    counts: list[int]  # of the records in each
+    features: Any  # their tfds.features.FeaturesDict
+
+
+def _open(records: Path, split: str) -> _Split:
     records = Path(records)
     with quiet_tfds():
         import tensorflow_datasets as tfds
@@ -150,22 +231,92 @@ def _open(records: Path, split: str):
             raise UserError(
                 f"{records}: found {len(found)} sets of records, expected one"
             )
-        builder = tfds.builder_from_directory(str(found[0].parent))
-    info = builder.info
+        info = tfds.builder_from_directory(str(found[0].parent)).info
+    if info.file_format.value != "tfrecord":
+        raise UserError(f"{records}: found {info.file_format.value}, expected tfrecord")
     if split not in info.splits or not info.splits[split].num_examples:
         raise UserError(
             f"{records}: found splits {list(info.splits)}, expected {split}"
         )
     files = [str(path) for path in info.splits[split].filepaths]
+    return _Split(files, info.splits[split].shard_lengths, info.features)
+
+
+def _decode(features) -> Callable:
+    """record -> clip, as tensors."""
 
     def decode(record):
         with quiet_tfds():  # it warns of itself while tf.data traces it
-            return info.features.deserialize_example(record)
+            return features.deserialize_example(record)
 
-    return files, info.splits[split].num_examples, decode
+    return decode
 
 
-def _window(tf, clip: dict, frames: int, seed: tuple) -> dict:
+def _scan(split: _Split, decode: Callable) -> Iterator[tuple[str, Any]]:
+    """(file, decode(record)) of all records in order. UserError at a damaged file."""
+    tf = load_tensorflow()
+    for file, count in zip(split.files, split.counts, strict=True):
+        data = tf.data.TFRecordDataset(file)
+        data = data.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        found = 0
+        try:
+            for decoded in data.as_numpy_iterator():
+                found += 1
+                yield file, decoded
+        except (tf.errors.DataLossError, tf.errors.NotFoundError):
+            pass  # told below: it held fewer
+        if found != count:
+            raise UserError(f"{file}: found {found} whole records, expected {count}")
+
+
+def _index(split: _Split) -> tuple[list[tuple[str, int, int]], np.ndarray]:
+    """((file, offset, size) of each record, [records] frames of each).
+
+    It reads every record once, and so tells a damaged one before training starts.
+    """
+    tf = load_tensorflow()
+    import tensorflow_datasets as tfds
+
+    # One short array of a record tells its length; the others are not decoded.
+    decode = _decode(tfds.features.FeaturesDict({"f0": split.features["f0"]}))
+
+    def measure(record):
+        return tf.strings.length(record), tf.shape(decode(record)["f0"])[0] // 2
+
+    places, frames, ends = [], [], dict.fromkeys(split.files, 0)
+    for file, (size, length) in _scan(split, measure):
+        # Before each record are its length (8 bytes) and that one's checksum (4), after
+        # it its own (4).
+        places.append((file, ends[file] + 12, int(size)))
+        ends[file] += 12 + int(size) + 4
+        frames.append(length)
+    return places, np.array(frames)
+
+
+def _read(tf, choose: Callable, number) -> list:
+    """[record, length, position] of what `choose(number)` names, as tensors."""
+
+    def read(number: np.ndarray) -> tuple[np.ndarray, np.int32, np.int64]:
+        (file, offset, size), length, position = choose(int(number))
+        with open(file, "rb", buffering=0) as opened:
+            record = os.pread(opened.fileno(), size, offset)
+        # An object, since NumPy's own strings lose the zeros at their end.
+        return np.array(record, object), np.int32(length), np.int64(position)
+
+    found = tf.numpy_function(read, [number], [tf.string, tf.int32, tf.int64])
+    return [tf.ensure_shape(part, []) for part in found]
+
+
+def _share(batch_size: int, hosts: tuple[int, int]) -> range:
+    """The rows of a batch that are this host's."""
+    index, total = hosts
+    if batch_size % total:
+        raise UserError(f"batch_size {batch_size} is not divisible by {total} hosts")
+    rows = batch_size // total
+    return range(index * rows, (index + 1) * rows)
+
+
+def _window(tf, clip: dict, frames, seed: tuple) -> dict:
     """`frames` frames of a clip: cut at random, or padded at the end."""
     length = tf.shape(clip["motion"])[0]
     room = tf.maximum(length - frames, 0)
@@ -174,8 +325,8 @@ def _window(tf, clip: dict, frames: int, seed: tuple) -> dict:
 
     def cut(array, rate):
         part = array[rate * start : rate * (start + kept)]
-        padding = [[0, rate * (frames - kept)], *[[0, 0]] * (len(array.shape) - 1)]
-        return tf.ensure_shape(tf.pad(part, padding), [rate * frames, *array.shape[1:]])
+        rest = [[0, 0]] * (len(array.shape) - 1)
+        return tf.pad(part, [[0, rate * (frames - kept)], *rest])
 
     return {
         "content": cut(clip["content"], 2),

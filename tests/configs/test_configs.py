@@ -41,7 +41,7 @@ def load(path: Path):
 
 
 @pytest.mark.parametrize("name", CONFIGURED)
-@pytest.mark.parametrize("arg", ["", "runlocal"])
+@pytest.mark.parametrize("arg", ["", "tiny"])
 def test_keys_are_arguments_of_what_they_configure(name, arg):
     config = load(ROOT / "configs" / f"{name}.py").get_config(arg)
     assert config.name == name and config.is_locked
@@ -73,7 +73,7 @@ def test_sweeps_override_what_is_there(name):
 
 
 def test_an_unknown_argument_is_told():
-    with pytest.raises(UserError, match="'big'.*runlocal"):
+    with pytest.raises(UserError, match="'big'.*tiny"):
         load(ROOT / "configs" / "head.py").get_config("big")
 
 

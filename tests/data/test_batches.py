@@ -1,12 +1,24 @@
 """Batches are a function of (seed, step), and hold what the records hold."""
 
 import itertools
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from emogene_jax.data import records
-from emogene_jax.data.batches import clip_batches, emotion_pairs, pair_batches
+from emogene_jax.data.batches import (
+    bucket_schedule,
+    clip_batches,
+    emotion_pairs,
+    pair_batches,
+)
 from emogene_jax.signals import EMOTIONS, UserError
 
 WORLD = records.World(
@@ -86,6 +98,7 @@ def test_an_epoch_has_every_clip_once(folder, clips):
 
 
 def test_hosts_share_a_batch(folder):
+    # Clips are cut: the cuts, too, do not depend on the number of hosts.
     whole = first(clip_batches(folder, batch_size=4, frames=60), 2)[0]
     halves = [
         first(clip_batches(folder, batch_size=4, frames=60, hosts=(host, 2)), 2)[0]
@@ -93,8 +106,64 @@ def test_hosts_share_a_batch(folder):
     ]
     for name in whole:
         both = np.concatenate([half[name] for half in halves])
-        rows = lambda array: sorted(row.tobytes() for row in array)  # noqa: E731
-        assert rows(both) == rows(whole[name])
+        np.testing.assert_array_equal(both, whole[name])
+
+
+def test_buckets_hold_whole_clips(folder, clips):
+    lengths = sorted(len(clip.motion) for clip in clips)
+    frames = (lengths[3], lengths[8])  # the last clips are longer than both
+    assert frames[0] < frames[1] < lengths[-1]
+    batches = clip_batches(folder, batch_size=4, frames=frames, neutral=False)
+    run, seen = first(batches, 0, 12), set()  # four epochs of 12 clips
+    for batch in run:
+        size = batch["motion"].shape[1]
+        assert size in frames and batch["content"].shape == (4, 2 * size, 80)
+        for row in range(4):
+            window = {name: array[row] for name, array in batch.items()}
+            _find(clips, window)
+            kept = int(window["mask"].sum())
+            if size == frames[0]:
+                assert kept <= frames[0]
+            else:  # no shorter clip would do with the shorter bucket
+                assert frames[0] < kept <= frames[1]
+            seen.add(kept)
+    assert seen == {min(length, frames[1]) for length in lengths}
+    for step in (1, 7, 11):
+        assert equal(first(batches, step)[0], run[step])
+    halves = [
+        clip_batches(
+            folder, batch_size=4, frames=frames, neutral=False, hosts=(host, 2)
+        )
+        for host in range(2)
+    ]
+    for step, both in enumerate(zip(*(first(half, 0, 5) for half in halves))):
+        for name, array in run[step].items():
+            joined = np.concatenate([half[name] for half in both])
+            np.testing.assert_array_equal(joined, array)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    buckets=st.lists(st.integers(0, 3), min_size=1, max_size=30),
+    batch_size=st.integers(1, 12),
+    seed=st.integers(0, 9),
+)
+def test_the_schedule_is_that_of_waiting_queues(buckets, batch_size, seed):
+    buckets = np.array(buckets)
+    schedule = bucket_schedule(buckets, batch_size, seed)
+    waiting, emitted = {b: [] for b in range(4)}, []
+    for epoch in range(8):
+        order = np.random.default_rng([seed, epoch]).permutation(len(buckets))
+        for clip in order:
+            queue = waiting[buckets[clip]]
+            queue.append(clip)
+            if len(queue) == batch_size:
+                emitted.append((buckets[clip], list(queue)))
+                queue.clear()
+    # From the last step to the first: no step needs those before it.
+    for step in reversed(range(len(emitted))):
+        bucket, chosen = schedule(step)
+        assert (bucket, chosen.tolist()) == emitted[step]
 
 
 def test_pairs_are_of_one_moment(folder, clips):
@@ -130,5 +199,46 @@ def test_what_is_missing_is_told(folder, tmp_path):
         clip_batches(tmp_path)
     with pytest.raises(UserError, match=r"splits \['train', 'validation'\].*test"):
         clip_batches(folder, "test")
+    with pytest.raises(
+        UserError, match=r"frames: found \(0, 50\), expected at least 1"
+    ):
+        clip_batches(folder, frames=(0, 50))
     with pytest.raises(UserError, match="batch_size 5 is not divisible by 2 hosts"):
         clip_batches(folder, batch_size=5, hosts=(0, 2))
+
+
+def test_a_program_ends_while_batches_are_read(folder):
+    program = f"""
+import os, time
+from emogene_jax.data.batches import clip_batches
+
+pread = os.pread
+os.pread = lambda *args: time.sleep(0.05) or pread(*args)  # reading is never idle
+batches = clip_batches({str(folder)!r}, batch_size=4)(0)
+next(batches)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=100)
+
+
+def damaged(data: bytes) -> dict[str, bytes]:
+    changed = bytearray(data)
+    changed[len(data) // 2] ^= 1
+    return {"cut off": data[:-20], "changed": bytes(changed), "empty": b""}
+
+
+@pytest.mark.parametrize("damage", ["cut off", "changed", "empty", "absent"])
+def test_a_damaged_file_is_named(folder, tmp_path, damage):
+    copied = Path(shutil.copytree(folder, tmp_path / "records"))
+    (shard,) = copied.glob("*validation.tfrecord*")
+    data = shard.read_bytes()
+    shard.unlink()
+    if damage != "absent":
+        shard.write_bytes(damaged(data)[damage])
+    for read in (clip_batches, emotion_pairs):
+        with pytest.raises(UserError) as told:
+            read(copied, "validation")
+        (line,) = str(told.value).splitlines()
+        assert re.fullmatch(
+            rf"{re.escape(str(shard))}: found \d whole records, expected 6", line
+        )
+    next(clip_batches(copied, "train")(0))  # which is whole
