@@ -1,7 +1,7 @@
 """The lip-sync expert, at the official release's size (9.3 M parameters).
 
     emogene train --config lip_sync --workdir runs/lip_sync --config.data=RECORDS
-    emogene train --config lip_sync:runlocal --workdir /tmp/lip_sync
+    emogene train --config lip_sync:tiny --workdir /tmp/lip_sync
 
 One GPU of 80 GB; 1024 clips do not fit a laptop: there, set --config.batch.batch_size=32.
 Expect `val_accuracy` (true pairs told from pairs of the same clip that are at least three
@@ -23,7 +23,7 @@ def get_config(arg=""):
     # audio_to_motion.stage.lip_sync_stage
     config.stage = ConfigDict({"windows_per_clip": 4})
     # data.batches.clip_batches
-    config.batch = ConfigDict({"batch_size": 1024, "frames": 50, "neutral": False})
+    config.batch = ConfigDict({"batch_size": 1024, "frames": (50,), "neutral": False})
     # train.state.Optimizer
     config.optimizer = ConfigDict(
         {"learning_rate": 5e-4, "schedule": "cosine", "warmup_steps": 1000}
@@ -45,7 +45,7 @@ def get_config(arg=""):
         config,
         arg,
         common.TINY_WORLD
-        | {"model.channels": 32, "batch.batch_size": 8, "batch.frames": 20},
+        | {"model.channels": 32, "batch.batch_size": 8, "batch.frames": (20,)},
     )
 
 

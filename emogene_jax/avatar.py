@@ -4,7 +4,7 @@
     fields.safetensors          rig, head, torso: what renders the person
     audio_to_motion.safetensors
     deformation.safetensors
-    person.safetensors          rest landmarks, head poses of the portrait
+    person.safetensors          what the face can do, rest landmarks, head poses
 
 What was decided when it was made stands in avatar.json and is never decided again.
 """
@@ -23,9 +23,10 @@ from emogene_jax.emotion_to_video.fit import Fields
 from emogene_jax.emotion_to_video.head import HeadSize
 from emogene_jax.emotion_to_video.rig import Rig
 from emogene_jax.emotion_to_video.torso import PoseCode, TorsoSize
+from emogene_jax.motion_to_emotion.manifold import Manifold
 from emogene_jax.signals import Camera, Pose, UserError
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Avatar(NamedTuple):
@@ -34,6 +35,7 @@ class Avatar(NamedTuple):
     fields: Fields
     audio_to_motion: Any  # {"params", "aux"}
     deformation: Any  # parameters
+    manifold: Manifold
     rest: np.ndarray  # [68, 3] cm
     pose: Pose  # the portrait's, in order
     info: dict  # "audio_to_motion": its sizes; "content"; "request"; ...
@@ -57,7 +59,11 @@ def save_avatar(avatar: Avatar, folder: Path) -> None:
     )
     _save(folder / "audio_to_motion.safetensors", avatar.audio_to_motion)
     _save(folder / "deformation.safetensors", avatar.deformation)
-    person = {"rest": avatar.rest, "pose": avatar.pose._asdict()}
+    person = {
+        "manifold": avatar.manifold._asdict(),
+        "rest": avatar.rest,
+        "pose": avatar.pose._asdict(),
+    }
     _save(folder / "person.safetensors", person)
     header = {
         "format": FORMAT,
@@ -114,6 +120,7 @@ def _assemble(header, parts) -> Avatar:
         ),
         parts["audio_to_motion"],
         parts["deformation"],
+        Manifold(**person["manifold"]),
         person["rest"],
         Pose(**person["pose"]),
         dict(header["info"]),

@@ -89,9 +89,7 @@ def _prepare(args):
     must_be_writable(args.out, folder=True)
     from emogene_jax.create import prepare
 
-    prepare(
-        args.videos, args.out, args.size, args.crop, args.face_model, args.content
-    )
+    prepare(args.videos, args.out, args.size, args.crop, args.face_model, args.content)
 
 
 def _create(args):

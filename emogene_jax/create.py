@@ -32,7 +32,7 @@ from emogene_jax.train import checkpoint
 LONGEST_HOLDOUT = 20.0  # seconds, where nothing else is asked for
 SHORTEST_TRAINING = 2.0  # seconds
 VARIED_FRAMES = 160
-PRIOR_VERSION = 2  # of what the built-in deformation model learns from
+PRIOR_VERSION = 3  # of what the built-in deformation model learns from
 
 
 def prepare(videos, out, size=512, crop="auto", face_model=None, content="auto"):

@@ -205,7 +205,6 @@ def _config(name: str, plan: Preset, records: Path, work: Path):
         small |= {
             "frozen.lip_sync": str(work / "lip_sync"),
             "stage.mouth_weight": 3.0,
-            "stage.kl_weight": 0.1,
         }
     config.update_from_flattened_dict(small)
     return config

@@ -28,6 +28,7 @@ from emogene_jax.emotions import emotion_curve
 from emogene_jax.motion_to_emotion.blink import add_blinks, natural_blinks, open_lids
 from emogene_jax.motion_to_emotion.deformation import deform
 from emogene_jax.motion_to_emotion.fit import fit_prior
+from emogene_jax.motion_to_emotion.manifold import fit_manifold, project
 from emogene_jax.pose.join import join_poses
 from emogene_jax.pose.sampler import ping_pong, sample_idle
 from emogene_jax.signals import (
@@ -42,6 +43,7 @@ TEMPERATURE = 0.2  # of the VAE's latent; the official release's
 CHUNK = 500  # frames of motion made at a time; a multiple of the latents' stride
 CONTEXT = 64  # frames of speech on either side of a chunk; a multiple, too
 PRIOR_TAKES = 40  # synthetic talkers that the generic deformation model learns from
+KEEPING = 0.5  # how far motion is brought onto the person's manifold
 SHORTEST_IDLE = 15  # frames; a shorter pause is part of the talking
 
 
@@ -82,7 +84,8 @@ def perform_in_stretches(
             part = slice(done, done + len(motion))
             done = part.stop
             motion = deform(avatar.deformation, motion, weights[part], intensity[part])
-            yield add_blinks(np.asarray(motion), blinks[part], avatar.rest)
+            motion = project(avatar.manifold, np.asarray(motion), KEEPING)
+            yield add_blinks(motion, blinks[part], avatar.rest)
 
     return stretches(), head_poses(avatar.pose, features.speech, seed)
 
@@ -234,5 +237,9 @@ def learn(
     sizes, trained = audio_to_motion
     content = content or portrait.info["content"]
     info = {"audio_to_motion": sizes, "content": content}
-    avatar = Avatar(fields, trained, deformation, portrait.rest, portrait.pose, info)
+    both = [portrait] if varied is None else [portrait, varied]
+    landmarks = np.concatenate([part.landmarks for part in both])
+    manifold = fit_manifold(landmarks_to_motion(landmarks, portrait.rest))
+    person = (manifold, portrait.rest, portrait.pose)
+    avatar = Avatar(fields, trained, deformation, *person, info)
     return avatar, results

@@ -1,5 +1,6 @@
 """`emogene train`: one stage, from a config, on all devices."""
 
+import warnings
 from pathlib import Path
 
 import jax
@@ -39,7 +40,8 @@ def _lip_sync(config, workdir):
     from emogene_jax.audio_to_motion.stage import lip_sync_stage
 
     stage = lip_sync_stage(LipSync(**config.model.to_dict()), **config.stage.to_dict())
-    return stage, *_clips(config, workdir), None
+    data, validation = _clips(config, workdir)
+    return stage, data, validation, None
 
 
 def _audio_to_motion(config, workdir):
@@ -48,13 +50,30 @@ def _audio_to_motion(config, workdir):
     from emogene_jax.audio_to_motion.vae import AudioToMotion
 
     model = AudioToMotion(**config.model.to_dict())
+    data, validation = _clips(config, workdir)
+    channels = config.content.channels
     expert, frozen = None, None
     if config.frozen.lip_sync:
         saved = checkpoint.load(config.frozen.lip_sync)
-        expert = LipSync(**_model_of(saved, config.frozen.lip_sync))
+        expert = LipSync(**_model_of(saved, config.frozen.lip_sync, "channels"))
         frozen = {"params": saved.params, "aux": saved.aux}
+        first = saved.params["hubert_encoder"]["layers_0"]["conv"]["kernel"]
+        if first.shape[1] != channels:
+            raise UserError(
+                f"{config.frozen.lip_sync}: an expert that hears {first.shape[1]} "
+                f"channels, the data has {channels}: expected the same"
+            )
+        # Imported experts have no record, and are trusted.
+        loss = saved.config.get("metrics", {}).get("val_loss", 0.0)
+        if loss > config.frozen.largest_sync_loss:
+            warnings.warn(
+                f"{config.frozen.lip_sync}: its validation loss {loss:.2f} is above "
+                f"{config.frozen.largest_sync_loss:g}: trained without the sync loss",
+                stacklevel=2,
+            )
+            frozen = None
     stage = audio_to_motion_stage(model, expert, **config.stage.to_dict())
-    return stage, *_clips(config, workdir), frozen
+    return stage, data, validation, frozen
 
 
 def _motion_to_emotion(config, workdir):
@@ -130,9 +149,15 @@ def _portrait(config):
 
 
 def _clips(config, workdir):
+    """Batches of clips; the config then says which content features they have, so that
+    this is kept with what is learned from them."""
+    from emogene_jax.audio.features import content_of
     from emogene_jax.data.batches import clip_batches
 
-    return _records(config, workdir, clip_batches)
+    data, validation = _records(config, workdir, clip_batches)
+    with config.unlocked():
+        config.content = content_of(validation[0]["content"].shape[-1])
+    return data, validation
 
 
 def _records(config, workdir, batches_of):
@@ -152,8 +177,9 @@ def _records(config, workdir, batches_of):
 VALIDATION_BATCHES = 4
 
 
-def _model_of(saved, workdir) -> dict:
+def _model_of(saved, workdir, name: str | None = None) -> dict:
+    """The model sizes that a work directory's config has; `name` is one of them."""
     sizes = saved.config.get("config", {}).get("model")
-    if sizes is None:
-        raise UserError(f"{workdir}: its config names no model sizes")
+    if sizes is None or (name is not None and name not in sizes):
+        raise UserError(f"{workdir}: its config names no {name or 'model sizes'}")
     return dict(sizes)

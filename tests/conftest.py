@@ -73,6 +73,7 @@ def person(filmed, untrained):
     from emogene_jax.audio_to_motion.vae import AudioToMotion
     from emogene_jax.avatar import Avatar
     from emogene_jax.motion_to_emotion.deformation import Deformer
+    from emogene_jax.motion_to_emotion.manifold import fit_manifold
 
     sizes = {
         "hidden": 8,
@@ -107,6 +108,7 @@ def person(filmed, untrained):
         untrained,
         jax.device_get({"params": params, "aux": aux}),
         jax.device_get(deformation["params"]),
+        fit_manifold(np.random.default_rng(0).normal(0, 0.3, (300, 68, 3))),
         filmed.rest,
         filmed.pose,
         info,

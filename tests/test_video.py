@@ -64,7 +64,9 @@ def test_sound_is_cut_or_filled_to_the_picture(tmp_path, seconds):
         wave = np.concatenate([f.to_ndarray() for f in container.decode(audio=0)], 1)
     block = 960  # samples: 20 ms
     loud = np.abs(wave[0][: wave.shape[1] // block * block].reshape(-1, block)).max(1)
-    assert (loud > 0.2).sum() * block / 48_000 == pytest.approx(min(seconds, 1.2), abs=0.07)
+    assert (loud > 0.2).sum() * block / 48_000 == pytest.approx(
+        min(seconds, 1.2), abs=0.07
+    )
 
 
 def test_sound_of_a_file_and_tags(tmp_path):

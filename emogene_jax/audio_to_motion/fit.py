@@ -53,15 +53,20 @@ def fit_person(
     result = train(
         audio_to_motion_stage(
             AudioToMotion(**PERSON_SIZE),
-            batch_size=8,
+            batch_size=16,
             frames=frames,
             mouth_weight=3.0,
-            kl_weight=0.1,
+            kl_weight=0.002,
+            spoken_share=0.5,
+            content_noise=0.3,
+            pitch_dropout=0.5,
         ),
         workdir=Path(workdir),
         steps=steps,
         batch_source=resident,
-        optimizer=Optimizer(learning_rate=1e-3, warmup_steps=50, final_fraction=0.05),
+        optimizer=Optimizer(
+            learning_rate=2e-3, warmup_steps=40, final_fraction=0.02, b2=0.99
+        ),
         ema=0.995,
         seed=seed,
         ckpt_steps=500,

@@ -30,8 +30,9 @@ from emogene_jax.audio_to_motion.vae import AudioToMotion, generate, latent_step
 from emogene_jax.signals import Stage
 from emogene_jax.train.board import heatmap
 
-SMALLEST_OFFSET = 3  # frames by which audio and mouth of a negative differ at least
-NEAR_OFFSET = 10  # frames up to which a negative counts as near
+NEAR_OFFSETS = (2, 5)  # frames by which audio and mouth of a near negative differ
+SMALLEST_OFFSET = 3  # frames from which on a pair has to be told from the true one
+PITCH_CHANGE = 0.25  # standard deviation of the log of a random transposition
 
 
 def window_sampler(batch_size: int, frames: int) -> Callable:
@@ -68,11 +69,46 @@ def _masked(batch) -> dict:
     )
 
 
+def _disturb(key, batch, content_noise: float, pitch_dropout: float) -> dict:
+    """The batch with noisy content and another pitch, in some clips with none."""
+    noise_key, change_key, drop_key = jax.random.split(key, 3)
+    content, f0 = batch["content"], batch["f0"]
+    spread = PITCH_CHANGE * (pitch_dropout > 0)
+    change = spread * jax.random.normal(change_key, (len(f0), 1))
+    kept = jax.random.bernoulli(drop_key, 1 - pitch_dropout, (len(f0), 1))
+    return dict(
+        batch,
+        content=content + content_noise * jax.random.normal(noise_key, content.shape),
+        f0=f0 * jnp.exp(change) * kept,
+    )
+
+
+def _spoken(clips: int, share: float) -> jax.Array:
+    """[clips] bool: every n-th, so that each device has its share."""
+    return jnp.diff(jnp.floor(jnp.arange(clips + 1) * share)) > 0
+
+
+def _room(mask: jax.Array) -> jax.Array:
+    """[B, 1]: how many windows lie inside each clip's valid part; at least 1."""
+    valid = jnp.sum(mask, axis=1, keepdims=True).astype(jnp.int32)
+    return jnp.maximum(valid - WINDOW + 1, 1)
+
+
 def _draw_starts(key, mask: jax.Array, count: int) -> jax.Array:
     """First frames [B, count] of windows that lie inside each clip's valid part."""
-    room = jnp.maximum(jnp.sum(mask, axis=1).astype(jnp.int32) - WINDOW + 1, 1)
     uniform = jax.random.uniform(key, (mask.shape[0], count))
-    return (uniform * room[:, None]).astype(jnp.int32)
+    return (uniform * _room(mask)).astype(jnp.int32)
+
+
+def _draw_neighbours(key, mask: jax.Array, starts: jax.Array) -> jax.Array:
+    """For each of starts [B, K] one that is NEAR_OFFSETS away, where there is room."""
+    side_key, far_key = jax.random.split(key)
+    nearest, furthest = NEAR_OFFSETS
+    far = jax.random.randint(far_key, starts.shape, nearest, furthest + 1)
+    far = jnp.where(jax.random.bernoulli(side_key, 0.5, starts.shape), far, -far)
+    last = _room(mask) - 1
+    inside = (starts + far >= 0) & (starts + far <= last)
+    return jnp.clip(jnp.where(inside, starts + far, starts - far), 0, last)
 
 
 def audio_to_motion_stage(
@@ -88,6 +124,9 @@ def audio_to_motion_stage(
     kl_warmup_steps: int = 1,
     sync_weight: float = 0.01,
     sync_windows: int = 4,
+    spoken_share: float = 0.0,
+    content_noise: float = 0.0,
+    pitch_dropout: float = 0.0,
 ) -> Stage:
     """The stage that trains the VAE (Paper: Sec. 3.1; weights as in GeneFace's release).
 
@@ -99,6 +138,13 @@ def audio_to_motion_stage(
       mouth_weight: what a mouth landmark counts against another.
       kl_warmup_steps: steps over which the weight of the KL rises from 0.
       sync_windows: windows of 5 frames per clip that the expert judges.
+      spoken_share: of the clips whose motion has to come from speech and the prior's
+        mean alone, as when it is made. Without them a latent that carries much leaves
+        speech unused, and the weight of the KL has to be so large that it carries
+        nothing: then all seeds look the same.
+      content_noise: standard deviation of noise on the content; pitch_dropout: share of
+        clips without pitch. Where it is above 0, the others are transposed: in a few
+        minutes of one person every pitch is a moment's own, and is learned by heart.
     """
     weights = mouth_weights(mouth_weight)
 
@@ -119,8 +165,11 @@ def audio_to_motion_stage(
         return sync_loss(jnp.sum(audio * face, axis=-1), 1.0).mean()
 
     def loss(params, aux, frozen, batch, key, step):
+        noise_key, window_key, disturb_key = jax.random.split(key, 3)
+        if content_noise or pitch_dropout:
+            batch = _disturb(disturb_key, batch, content_noise, pitch_dropout)
         batch = _masked(batch)
-        noise_key, window_key = jax.random.split(key)
+        spoken = _spoken(len(batch["mask"]), spoken_share) if spoken_share else None
         out, updated = model.apply(
             {"params": params, **aux},
             batch["content"],
@@ -130,6 +179,7 @@ def audio_to_motion_stage(
             jax.random.normal(noise_key, _noise_shape(model, batch)),
             batch["blink"],
             train=True,
+            spoken=spoken,
             mutable=["batch_stats"],
         )
         scale = model.motion_scale
@@ -177,10 +227,10 @@ def lip_sync_stage(
 ) -> Stage:
     """The stage that trains the lip-sync expert.
 
-    `windows_per_clip` windows are drawn from each clip and every audio is compared with
-    every mouth: with its own (positives); with those of the same clip at least 3 frames
-    off, near ones (up to 10 frames) and far ones; and with other speakers'. Each of
-    these kinds of negatives counts the same.
+    `windows_per_clip` windows are drawn from each clip, half of them anywhere and half
+    2 to 5 frames from those, and every audio is compared with every mouth: with its own
+    (positives); with near ones of the same clip (2 to 5 frames off), far ones, and
+    other speakers'. Each of these kinds of negatives counts the same.
     """
 
     def init(key, batch):
@@ -190,7 +240,10 @@ def lip_sync_stage(
 
     def loss(params, aux, frozen, batch, key, step):
         del frozen, step
-        starts = _draw_starts(key, batch["mask"], windows_per_clip)
+        any_key, near_key = jax.random.split(key)
+        starts = _draw_starts(any_key, batch["mask"], -(-windows_per_clip // 2))
+        near = _draw_neighbours(near_key, batch["mask"], starts)
+        starts = jnp.concatenate([starts, near], 1)[:, :windows_per_clip]
         content = windows(batch["content"], 2 * starts, 2 * WINDOW)
         mouth = windows(mouth_of(batch["motion"]), starts, WINDOW)
         (audio, face), updated = model.apply(
@@ -224,10 +277,11 @@ def pair_losses(confidence: jax.Array, starts: jax.Array, speaker: jax.Array):
     person = jnp.repeat(speaker, count)
     same_clip = clip[:, None] == clip
     distance = jnp.abs(start[:, None] - start)
+    nearest, furthest = NEAR_OFFSETS
     off = same_clip & (distance >= SMALLEST_OFFSET)
     kinds = (
-        off & (distance <= NEAR_OFFSET),
-        off & (distance > NEAR_OFFSET),
+        same_clip & (distance >= nearest) & (distance <= furthest),
+        same_clip & (distance > furthest),
         person[:, None] != person,
     )
     own = jnp.diagonal(confidence)

@@ -40,9 +40,11 @@ def pitch_bins(f0: jax.Array) -> jax.Array:
 
 
 class ConditionEncoder(nn.Module):
-    """conv - batch norm - GELU - conv over time."""
+    """conv - batch norm - GELU - conv over time. clear: padding is 0 at each step, like
+    what lies beyond the ends, so that its amount does not matter either."""
 
     features: int
+    clear: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array | None, train: bool) -> jax.Array:
@@ -51,6 +53,8 @@ class ConditionEncoder(nn.Module):
         norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, name="norm")
         x = norm(x, mask=None if mask is None else mask[..., None] > 0)
         x = nn.gelu(x, approximate=False)
+        if self.clear and mask is not None:
+            x = x * mask[..., None]
         return nn.Conv(self.features, (3,), use_bias=False, name="conv_out")(x)
 
 
@@ -139,8 +143,9 @@ class FlowVAE(nn.Module):
         )
         self.decoder = Decoder(self.hidden, self.out, self.width, self.decoder_layers)
 
-    def reconstruct(self, motion, mask, g, noise) -> Reconstruction:
-        """Through a posterior sample; motion [B, T, C], mask [B, T, 1], noise as z."""
+    def reconstruct(self, motion, mask, g, noise, spoken=None) -> Reconstruction:
+        """Through a posterior sample, or in clips where spoken [B] is true through the
+        prior's mean; motion [B, T, C], mask [B, T, 1], noise as z."""
         g_squeezed = self.g_pre_net(g)
         squeezed = mask[:, ::STRIDE]
         mean, log_std = self.encoder(motion, squeezed, g_squeezed)
@@ -149,6 +154,11 @@ class FlowVAE(nn.Module):
         # log q(z) - log p(z): the normalising constants cancel, the flow adds none.
         log_ratio = 0.5 * (prior_latent**2 - noise**2) - log_std
         kl = jnp.sum(log_ratio * squeezed) / (jnp.sum(squeezed) * self.latent)
+        if spoken is not None:
+            mean_latent = self.prior_flow(
+                jnp.zeros_like(z), squeezed, g_squeezed, inverse=True
+            )
+            z = jnp.where(spoken[:, None, None], mean_latent, z)
         recon = self.decoder(z, mask, g) * mask
         return Reconstruction(recon, kl, mean, log_std, prior_latent)
 
@@ -189,9 +199,11 @@ class AudioToMotion(nn.Module):
     def setup(self):
         if self.downsample not in ("nearest", "stack"):
             raise ValueError(f"downsample {self.downsample!r} is not nearest or stack")
-        self.mel_encoder = ConditionEncoder(self.condition)
+        # The official release lets the condition of padding be what it is.
+        self._clear = self.downsample == "stack"
+        self.mel_encoder = ConditionEncoder(self.condition, self._clear)
         self.pitch_embed = nn.Embed(300, self.condition)
-        self.pitch_encoder = ConditionEncoder(self.condition)
+        self.pitch_encoder = ConditionEncoder(self.condition, self._clear)
         self.blink_embed = nn.Embed(2, self.condition)
         self.cond_proj = nn.Dense(self.condition)
         self.vae = FlowVAE(
@@ -227,10 +239,19 @@ class AudioToMotion(nn.Module):
             self.pitch_encoder(self.pitch_embed(pitch_bins(f0)), mask, train),
             self.blink_embed(blink),
         ]
-        return self.cond_proj(jnp.concatenate(parts, axis=-1))
+        g = self.cond_proj(jnp.concatenate(parts, axis=-1))
+        return g * mask[..., None] if self._clear and mask is not None else g
 
     def __call__(
-        self, content, f0, motion, mask, noise, blink=None, train: bool = False
+        self,
+        content,
+        f0,
+        motion,
+        mask,
+        noise,
+        blink=None,
+        train: bool = False,
+        spoken=None,
     ) -> Reconstruction:
         """Reconstruct motion [B, T, 204] through the posterior.
 
@@ -239,12 +260,14 @@ class AudioToMotion(nn.Module):
           motion: [B, T, 204] eye distances; mask: [B, T].
           noise: [B, ceil(T/4), latent], standard normal.
           train: use and update the batch statistics.
+          spoken: [B] bool; of these clips the motion is what `decode` makes of speech
+            with a latent of 0, and the rest of the result as always.
         """
         frames = motion.shape[1]
         g = self.encode_condition(content, f0, blink, mask, train)
         motion = _pad(motion * self.motion_scale, g.shape[1], "edge")
         mask = _pad(mask[..., None], g.shape[1], "constant")
-        out = self.vae.reconstruct(motion, mask, g, noise)
+        out = self.vae.reconstruct(motion, mask, g, noise, spoken)
         return out._replace(motion=out.motion[:, :frames] / self.motion_scale)
 
     def decode(self, content, f0, prior_latent, blink=None) -> jax.Array:
@@ -269,6 +292,7 @@ def generate(
     temperature: float | jax.Array,
     blink: jax.Array | None = None,
     mask: jax.Array | None = None,
+    first: int | jax.Array = 0,
 ) -> jax.Array:
     """Neutral motion [B, T, 204] in eye distances, of speech.
 
@@ -276,9 +300,13 @@ def generate(
       content: [B, 2T, F]; f0: [B, 2T] Hz; any T.
       key: decides the latent; temperature scales its standard deviation, 0 = the mean.
       blink: [B, T] or None; mask: [B, T] or None, by which the motion is multiplied.
+      first: the latent step that these frames begin with. Each step has a noise of its
+        own, so that overlapping stretches of a long speech agree.
     """
-    shape = (content.shape[0], latent_steps(content.shape[1] // 2), model.latent)
-    latent = temperature * jax.random.normal(key, shape)
+    steps = first + jnp.arange(latent_steps(content.shape[1] // 2))
+    shape = (content.shape[0], model.latent)
+    noise = jax.vmap(lambda n: jax.random.normal(jax.random.fold_in(key, n), shape))
+    latent = temperature * jnp.swapaxes(noise(steps), 0, 1)
     variables = {"params": params, **aux}
     motion = model.apply(variables, content, f0, latent, blink, method="decode")
     return motion if mask is None else motion * mask[..., None]

@@ -159,6 +159,11 @@ def _spreader(mesh, low, high, cell, reach=2.5, noise=0.02):
     ]
     z, y, x = np.meshgrid(*axes, indexing="ij")
     nodes = np.stack([x, y, z], -1).reshape(-1, 3)
+    # A frontal video hardly says how deep a face is, and the field's can lie centimetres
+    # before the tracked mesh: there the warp is that of the mesh behind it.
+    across = ((nodes[:, None, :2] - mesh[None, :, :2]) ** 2).sum(-1)
+    nearest = np.argpartition(across, 4, axis=1)[:, :4]
+    nodes[:, 2] = np.minimum(nodes[:, 2], mesh[nearest, 2].max(1))
 
     def kernel(a, b):
         r = np.sqrt(((a[:, None] - b[None]) ** 2).sum(-1)) * (np.sqrt(3) / reach)

@@ -13,6 +13,7 @@ from emogene_jax.signals import FPS, OUTER_EYE_CORNERS
 
 # Hardly moved by any expression: the eye corners and the bridge of the nose.
 STABLE = (36, 39, 42, 45, 27, 28, 29, 30)
+STILL = (*STABLE, 0, 1, 2, 14, 15, 16)  # and the face's sides
 _INNER_BROWS, _OUTER_BROWS, _BROWS = (21, 22), (17, 26), tuple(range(17, 27))
 _LIDS = ((37, 41), (38, 40), (43, 47), (44, 46))
 _NOSE_BASE, _CHIN = 33, 8
@@ -97,10 +98,12 @@ def paired_difference(
     if landmarks.shape != baseline.shape:
         raise ValueError(f"{landmarks.shape} against {baseline.shape}")
     ours, theirs = measures(landmarks), measures(baseline)
-    return {name: _mean_and_interval(ours[name] - theirs[name]) for name in ours}
+    return {name: mean_and_interval(ours[name] - theirs[name]) for name in ours}
 
 
-def _mean_and_interval(difference: np.ndarray) -> tuple[float, float]:
+def mean_and_interval(difference: np.ndarray) -> tuple[float, float]:
+    """The mean of a sequence [T] and the half-width of its 95 % interval, from the means
+    of blocks of about a second (at least four); NaN frames do not count."""
     difference = difference[~np.isnan(difference)]
     if len(difference) < 4:
         return float("nan"), float("nan")
@@ -108,6 +111,13 @@ def _mean_and_interval(difference: np.ndarray) -> tuple[float, float]:
     blocks = [block.mean() for block in np.array_split(difference, count)]
     half = stats.t.ppf(0.975, count - 1) * np.std(blocks, ddof=1) / np.sqrt(count)
     return float(difference.mean()), float(half)
+
+
+def still_shift(landmarks: np.ndarray, baseline: np.ndarray) -> float:
+    """How far STILL is from where the baseline has it, mean over frames and points, eye
+    distances: what is left of the person when only the expression changes."""
+    ours, theirs = (align(x)[:, list(STILL)] for x in (landmarks, baseline))
+    return float(np.nanmean(np.linalg.norm(ours - theirs, axis=-1)))
 
 
 def _unit(points: np.ndarray) -> np.ndarray:

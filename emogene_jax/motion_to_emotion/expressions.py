@@ -89,6 +89,7 @@ EYES = np.arange(36, 48)
 MOUTH = np.arange(48, 68)
 UPPER_LIP = np.array([49, 50, 51, 52, 53, 61, 62, 63])
 LOWER_LIP = np.array([55, 56, 57, 58, 59, 65, 66, 67])
+CORNERS = np.array([48, 54, 60, 64])
 UPPER_RIM = np.arange(49, 54)  # the outer contour of the upper lip
 LOWER_RIM = np.arange(55, 60)
 INNER_UPPER = np.array([61, 62, 63])
@@ -123,8 +124,8 @@ ACTION_UNITS = {
         Pull(UPPER_LIDS, 43, (0.0, -0.014, 0.0), 0.25),
     ),
     9: (  # nose wrinkler
-        Pull(NOSE, 35, (0.010, 0.040, -0.004), 0.14),
-        Pull(NOSE, 30, (0.0, 0.010, 0.0), 0.12),
+        Pull(NOSE, 35, (0.010, 0.050, -0.004), 0.14),
+        Pull(NOSE, 30, (0.0, 0.018, 0.0), 0.12),
         Pull(NOSE, 27, (0.0, -0.022, 0.006), 0.10),
         Pull(BROWS, 22, (-0.016, -0.036, 0.004), 0.20),
         Pull(UPPER_LIP, 52, (0.0, 0.026, 0.0), 0.20),
@@ -139,9 +140,10 @@ ACTION_UNITS = {
     ),
     14: (Pull(MOUTH, 54, (0.034, 0.012, -0.040), 0.12),),  # dimpler
     15: (Pull(MOUTH, 54, (0.004, -0.054, -0.008), 0.17),),  # lip corner depressor
-    17: (  # chin raiser
+    17: (  # chin raiser; it turns the corners down
         Pull(LOWER_LIP, 57, (0.0, 0.026, 0.014), 0.22),
         Pull(UPPER_LIP, 51, (0.0, 0.022, 0.010), 0.22),
+        Pull(CORNERS, 54, (0.0, -0.016, 0.0), 0.10),
         Pull(JAW, 8, (0.0, 0.026, 0.010), 0.25),
     ),
     20: (  # lip stretcher
@@ -163,38 +165,47 @@ ACTION_UNITS = {
     ),
     26: (  # jaw drop
         Pull(LOWER_LIP, 57, (0.0, -0.070, -0.016), 0.26),
-        Pull(np.array([48, 54, 60, 64]), 54, (-0.012, -0.026, 0.0), 0.20),
+        Pull(CORNERS, 54, (-0.012, -0.026, 0.0), 0.20),
         Pull(JAW, 8, (0.0, -0.100, -0.030), 0.40),
     ),
     43: (Pull(UPPER_LIDS, 43, (0.0, -0.040, 0.0), 0.30),),  # eye closure
 }
 
-# (action unit, weight, side); side 0 = both, 1 = the picture's right half.
+# (action unit, weight, side); side 0 = both, 1 = the picture's right half. A tracker sees
+# a third (brows down) to two thirds (mouth corners) of what a photograph was warped by;
+# the weights are such that it still sees each emotion's mark clearly.
 EMOTION_ACTIONS = {
-    "angry": ((4, 1.3, 0), (5, 0.3, 0), (7, 1.0, 0), (23, 1.0, 0), (24, 0.7, 0)),
-    "contempt": ((12, 0.75, 1), (14, 1.0, 1)),
+    "angry": (
+        (4, 1.8, 0),
+        (5, 0.4, 0),
+        (7, 0.8, 0),
+        (17, 0.8, 0),
+        (23, 0.8, 0),
+        (24, 0.7, 0),
+    ),
+    "contempt": ((12, 1.0, 1), (14, 1.25, 1)),
     "disgust": (
-        (9, 1.0, 0),
-        (10, 0.9, 0),
-        (4, 0.4, 0),
-        (6, 0.6, 0),
-        (15, 0.35, 0),
-        (17, 0.4, 0),
+        (9, 1.3, 0),
+        (10, 1.25, 0),
+        (4, 0.5, 0),
+        (6, 0.8, 0),
+        (7, 0.5, 0),
+        (15, 0.2, 0),
+        (17, 1.4, 0),
     ),
     "fear": (
-        (1, 1.0, 0),
-        (2, 0.55, 0),
-        (4, 0.55, 0),
-        (5, 1.0, 0),
-        (7, 0.3, 0),
-        (20, 1.0, 0),
-        (25, 0.7, 0),
-        (26, 0.25, 0),
+        (1, 1.25, 0),
+        (2, 0.7, 0),
+        (4, 0.6, 0),
+        (5, 1.5, 0),
+        (20, 1.1, 0),
+        (25, 0.8, 0),
+        (26, 0.3, 0),
     ),
-    "happy": ((6, 1.0, 0), (12, 1.0, 0), (25, 0.5, 0)),
+    "happy": ((6, 1.2, 0), (12, 1.3, 0), (25, 0.6, 0)),
     "neutral": (),
-    "sad": ((1, 1.15, 0), (4, 0.35, 0), (15, 1.0, 0), (17, 0.6, 0), (43, 0.4, 0)),
-    "surprise": ((1, 1.05, 0), (2, 1.1, 0), (5, 1.0, 0), (25, 0.6, 0), (26, 1.0, 0)),
+    "sad": ((1, 1.6, 0), (4, 0.4, 0), (15, 1.15, 0), (17, 0.8, 0), (43, 0.6, 0)),
+    "surprise": ((1, 1.15, 0), (2, 1.2, 0), (5, 1.4, 0), (25, 0.6, 0), (26, 1.1, 0)),
 }
 
 

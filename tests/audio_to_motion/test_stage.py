@@ -10,6 +10,10 @@ from emogene_jax.audio_to_motion.lip_sync import (
     sync_confidence,
 )
 from emogene_jax.audio_to_motion.stage import (
+    _disturb,
+    _draw_neighbours,
+    _draw_starts,
+    _spoken,
     audio_to_motion_stage,
     lip_sync_stage,
     pair_losses,
@@ -30,7 +34,15 @@ VAE = AudioToMotion(
 )
 EXPERT = LipSync(channels=16, motion_scale=10.0)
 STAGES = {
-    "audio_to_motion": audio_to_motion_stage(VAE, EXPERT, batch_size=3, frames=FRAMES),
+    "audio_to_motion": audio_to_motion_stage(
+        VAE,
+        EXPERT,
+        batch_size=3,
+        frames=FRAMES,
+        spoken_share=0.4,
+        content_noise=0.1,
+        pitch_dropout=0.3,
+    ),
     "lip_sync": lip_sync_stage(EXPERT, batch_size=3, frames=FRAMES),
 }
 
@@ -160,15 +172,48 @@ def test_pair_losses_know_true_pairs_from_false():
     bad, _ = pair_losses(1 - truth, starts, jnp.array([0, 1]))
     assert metrics["accuracy"] == 1
     assert good < 1e-3 < 5 < bad
-    # Windows less than three frames apart are neither true nor false.
-    near = truth.at[0, 1].set(1.0).at[5, 4].set(1.0)
-    same, _ = pair_losses(near, starts, jnp.array([0, 1]))
-    np.testing.assert_allclose(same, good)
+    # Windows one frame apart are neither true nor false, two frames apart false.
+    one_off, _ = pair_losses(truth.at[0, 1].set(1.0), starts, jnp.array([0, 1]))
+    np.testing.assert_allclose(one_off, good)
+    two_off, metrics = pair_losses(truth.at[5, 4].set(1.0), starts, jnp.array([0, 1]))
+    assert two_off > good + 0.3
+    assert metrics["accuracy"] == 1  # which asks for three
     # Of one speaker's clips, only windows of the same clip are known to be false.
     across = truth.at[0, 5].set(1.0)
     one, _ = pair_losses(across, starts, jnp.array([3, 3]))
     two, _ = pair_losses(across, starts, jnp.array([3, 4]))
     assert one < 1e-3 < two
+
+
+def test_half_of_the_windows_are_near_another():
+    mask = jnp.ones((2, 40)).at[1, 12:].set(0)  # 36 windows, and 8
+    starts = _draw_starts(jax.random.key(0), mask, 50)
+    near = _draw_neighbours(jax.random.key(1), mask, starts)
+    assert (starts >= 0).all() and (near >= 0).all()
+    for clip, room in enumerate((36, 8)):
+        assert starts[clip].max() < room and near[clip].max() < room
+    distances = np.abs(near - starts)[0]
+    assert set(distances.tolist()) == {2, 3, 4, 5}
+    assert {-1, 1} <= set(np.sign(near - starts)[0].tolist())
+
+
+def test_disturbed_sound():
+    batch = make_batch(64)
+    heard = _disturb(jax.random.key(0), batch, 0.5, 0.25)
+    np.testing.assert_allclose((heard["content"] - batch["content"]).std(), 0.5, 0.02)
+    silent = (heard["f0"] == 0).all(1)
+    assert 0.1 < silent.mean() < 0.4
+    change = (heard["f0"] / batch["f0"])[~silent]
+    np.testing.assert_allclose(change, change[:, :1] * np.ones(change.shape), 1e-5)
+    assert 0.1 < np.log(change[:, 0]).std() < 0.4
+    np.testing.assert_array_equal(heard["motion"], batch["motion"])
+    quiet = _disturb(jax.random.key(0), batch, 0.5, 0.0)
+    np.testing.assert_array_equal(quiet["f0"], batch["f0"])
+
+
+@pytest.mark.parametrize("share, expected", [(0.5, 4), (0.25, 2), (1.0, 8), (0.1, 0)])
+def test_share_of_clips_that_come_from_speech_alone(share, expected):
+    assert _spoken(8, share).sum() == expected
 
 
 def test_confidence_of_every_window(expert):

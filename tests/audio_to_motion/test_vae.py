@@ -124,3 +124,18 @@ def test_pitch_bins():
     bins = pitch_bins(jnp.array([0.0, 50, 1100, 5000, 220, 221]))
     assert bins.tolist()[:4] == [1, 1, 255, 255]
     assert 1 < bins[4] <= bins[5] < 255
+
+
+def test_spoken_clips_are_what_is_decoded_of_the_mean(variables):
+    content, f0 = speech(8)
+    motion = np.random.default_rng(1).normal(size=(2, 8, 204)).astype(np.float32)
+    noise = jnp.ones((2, 2, 4))
+    rest = (content, f0, motion, jnp.ones((2, 8)), noise)
+    one = jnp.array([False, True])
+    always = SMALL.apply(variables, *rest)
+    out = SMALL.apply(variables, *rest, spoken=one)
+    spoken = generate(SMALL, *split(variables), content, f0, jax.random.key(0), 0.0)
+    np.testing.assert_allclose(out.motion[1], spoken[1], atol=1e-5)
+    np.testing.assert_allclose(out.motion[0], always.motion[0], atol=1e-5)
+    assert np.abs(out.motion[1] - always.motion[1]).max() > 1e-3
+    np.testing.assert_allclose(out.kl, always.kl, rtol=1e-5)

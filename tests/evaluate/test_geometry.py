@@ -118,7 +118,7 @@ def test_the_interval_knows_that_neighbours_are_alike(rng):
     kernel = np.ones(8) / 8
     for _ in range(400):
         noise = np.convolve(rng.normal(size=257), kernel, mode="valid")
-        mean, half = geometry._mean_and_interval(0.3 + noise)
+        mean, half = geometry.mean_and_interval(0.3 + noise)
         hits += abs(mean - 0.3) <= half
     assert 0.9 <= hits / 400 <= 0.99
 
