@@ -95,7 +95,8 @@ def create(
     known = len(portrait.frames) - held
     portrait = without_hindsight(portrait, known)
     training = cut(portrait, slice(0, known))
-    plan, varied = lesson(portrait.camera.size, preset), vary(training, prior)
+    plan = lesson(portrait.camera.size, preset, len(training.frames))
+    varied = vary(training, prior)
     avatar, results = learn(training, plan, work, prior, spoken, heard, varied)
     avatar.info["request"] = request
     shown = cut(portrait, slice(known, None)) if held else training
@@ -138,15 +139,18 @@ def _nothing_left(out: Path, work: Path):
         raise
 
 
-def lesson(size: int, preset: str) -> Lesson:
-    """How long and how large to learn at a picture size, on a CPU or a GPU."""
+def lesson(size: int, preset: str, frames: int = 0) -> Lesson:
+    """How long and how large to learn at a picture size, on a CPU or a GPU, from so many
+    frames."""
+    # More steps than that on 20 s of speech are learned by heart (5 folds).
+    audio_steps = min(3000, max(450, frames))
     fine = int(min(512, max(96, 1.25 * size)))
     head = HeadSize(fine=fine, coarse=max(48, fine // 3))
     torso = TorsoSize(fine=int(min(512, size)), coarse=max(16, size // 4))
     if preset == "gpu":
         plan = Plan(head, torso, 8000, 4000, head_rays=1024, torso_rays=1024)
-        return Lesson(plan, 3000)
-    return Lesson(Plan(head, torso, 2800, 3000), 1500)
+        return Lesson(plan, audio_steps)
+    return Lesson(Plan(head, torso, 2800, 3000), audio_steps)
 
 
 def held_out(frames: int, seconds: float | None) -> int:

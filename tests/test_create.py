@@ -133,7 +133,7 @@ from emogene_jax.pipeline import Lesson
 
 head, torso = HeadSize(8, 4, 16, 4, 2, 16), TorsoSize(8, 16, 4, 4, 8)
 plan = Plan(head, torso, 60, 10, head_rays=32, torso_rays=32, samples=8, ckpt_steps=20)
-create.lesson = lambda size, preset: Lesson(plan, 0)
+create.lesson = lambda *_: Lesson(plan, 0)
 create.vary = lambda portrait, prior: None
 create.load_deformation = lambda workdir: {"kernel": np.zeros((2, 2), np.float32)}
 spoken = {}, {"params": {}, "aux": {}}
