@@ -50,6 +50,7 @@ def get_config(arg=""):
             "motion_weight": 1.0,
             "mouth_weight": 1.0,
             "continuity_weight": 3.0,
+            "shape_weight": 0.0,  # .3 helps where there is little of one person
             "kl_weight": 0.005,
             "kl_warmup_steps": 1,
             "sync_weight": 0.01,

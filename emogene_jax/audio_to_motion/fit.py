@@ -57,6 +57,7 @@ def fit_person(
             frames=frames,
             mouth_weight=3.0,
             kl_weight=0.002,
+            shape_weight=0.3,
             spoken_share=0.5,
             content_noise=0.3,
             pitch_dropout=0.5,

@@ -36,6 +36,15 @@ def mouth_weights(weight: float) -> jax.Array:
     return jnp.repeat(weights / weights.mean(), 3)
 
 
+def mouth_shape(motion: jax.Array) -> jax.Array:
+    """How far the inner lips (62, 66) and the corners (54, 48) have moved apart,
+    [..., 2], of motion [..., 204]."""
+    points = motion.reshape(*motion.shape[:-1], 68, 3)
+    opening = points[..., 62, 1] - points[..., 66, 1]
+    width = points[..., 54, 0] - points[..., 48, 0]
+    return jnp.stack([opening, width], axis=-1)
+
+
 def sync_loss(confidence: jax.Array, label: float) -> jax.Array:
     """Binary cross-entropy of confidences in [0, 1] against one label, elementwise."""
     confidence = jnp.clip(confidence, EPSILON, 1 - EPSILON)

@@ -22,6 +22,7 @@ from emogene_jax.audio_to_motion.lip_sync import (
 from emogene_jax.audio_to_motion.loss import (
     continuity,
     masked_mean,
+    mouth_shape,
     mouth_weights,
     squared_error,
     sync_loss,
@@ -122,6 +123,7 @@ def audio_to_motion_stage(
     continuity_weight: float = 3.0,
     kl_weight: float = 0.4,
     kl_warmup_steps: int = 1,
+    shape_weight: float = 0.0,
     sync_weight: float = 0.01,
     sync_windows: int = 4,
     spoken_share: float = 0.0,
@@ -136,6 +138,8 @@ def audio_to_motion_stage(
         without them the sync loss is left out.
       batch_size, frames: of the windows that `sample` draws.
       mouth_weight: what a mouth landmark counts against another.
+      shape_weight: of the squared error of the mouth's opening and width, whose own
+        motion is small beside what all points of a mouth do together.
       kl_warmup_steps: steps over which the weight of the KL rises from 0.
       sync_windows: windows of 5 frames per clip that the expert judges.
       spoken_share: of the clips whose motion has to come from speech and the prior's
@@ -184,8 +188,10 @@ def audio_to_motion_stage(
         )
         scale = model.motion_scale
         terms = (out.motion * scale, batch["motion"] * scale, batch["mask"], weights)
+        shapes = [mouth_shape(motion) for motion in terms[:2]]
         metrics = {
             "motion": squared_error(*terms),
+            "shape": squared_error(*shapes, batch["mask"], 1.0),
             "continuity": continuity(*terms),
             "kl": out.kl,
         }
@@ -194,6 +200,7 @@ def audio_to_motion_stage(
             motion_weight * metrics["motion"]
             + continuity_weight * metrics["continuity"]
             + kl_weight * warmth * metrics["kl"]
+            + shape_weight * metrics["shape"]
         )
         if frozen is not None:
             metrics["sync"] = sync(frozen, batch, out.motion, window_key)

@@ -15,6 +15,15 @@ def test_mouth_weights_have_mean_one():
     np.testing.assert_allclose(weights[:48], weights[0, 0], 1e-6)
 
 
+def test_mouth_shape_is_opening_and_width():
+    motion = np.zeros((3, 68, 3), np.float32)
+    motion[1, 62, 1], motion[1, 66, 1] = 0.02, -0.05  # the lips part
+    motion[2, 54, 0], motion[2, 48, 0] = 0.03, -0.01  # the corners, too
+    motion[2, :, 2] = 1  # and the face as a whole comes nearer
+    made = loss.mouth_shape(motion.reshape(3, 204))
+    np.testing.assert_allclose(made, [[0, 0], [0.07, 0], [0, 0.04]], atol=1e-7)
+
+
 def test_squared_error_is_a_mean_over_valid_frames():
     weights = loss.mouth_weights(2.0)
     valid = [(0, t) for t in range(6)] + [(1, t) for t in range(3)]
