@@ -38,7 +38,7 @@ def main():
     parser.add_argument("--sheet", metavar="FILE.png")
     args = parser.parse_args()
     person, model = load_avatar(args.avatar), find_model()
-    features = audio_features(load_audio(args.speech))
+    features = audio_features(load_audio(args.speech), person.info["content"])
     renderer = Renderer(person.fields)
     pictures = {}
 
