@@ -48,6 +48,7 @@ def _audio_to_motion(config, workdir):
     from emogene_jax.audio_to_motion.lip_sync import LipSync
     from emogene_jax.audio_to_motion.stage import audio_to_motion_stage
     from emogene_jax.audio_to_motion.vae import AudioToMotion
+    from emogene_jax.motion_to_emotion.expressions import canonical_rest
 
     model = AudioToMotion(**config.model.to_dict())
     data, validation = _clips(config, workdir)
@@ -72,7 +73,9 @@ def _audio_to_motion(config, workdir):
                 stacklevel=2,
             )
             frozen = None
-    stage = audio_to_motion_stage(model, expert, **config.stage.to_dict())
+    stage = audio_to_motion_stage(
+        model, expert, **config.stage.to_dict(), face=canonical_rest()
+    )
     return stage, data, validation, frozen
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from emogene_jax.audio_to_motion.initial import initial_variables
 from emogene_jax.audio_to_motion.lip_sync import (
@@ -29,7 +30,7 @@ from emogene_jax.audio_to_motion.loss import (
 )
 from emogene_jax.audio_to_motion.vae import AudioToMotion, generate, latent_steps
 from emogene_jax.signals import Stage
-from emogene_jax.train.board import heatmap
+from emogene_jax.train.board import heatmap, motion_video
 
 NEAR_OFFSETS = (2, 5)  # frames by which audio and mouth of a near negative differ
 SMALLEST_OFFSET = 3  # frames from which on a pair has to be told from the true one
@@ -129,6 +130,7 @@ def audio_to_motion_stage(
     spoken_share: float = 0.0,
     content_noise: float = 0.0,
     pitch_dropout: float = 0.0,
+    face: np.ndarray | None = None,
 ) -> Stage:
     """The stage that trains the VAE (Paper: Sec. 3.1; weights as in GeneFace's release).
 
@@ -149,6 +151,7 @@ def audio_to_motion_stage(
       content_noise: standard deviation of noise on the content; pitch_dropout: share of
         clips without pitch. Where it is above 0, the others are transposed: in a few
         minutes of one person every pitch is a moment's own, and is learned by heart.
+      face: rest landmarks [68, 3] in cm that TensorBoard shows motion on; None = none.
     """
     weights = mouth_weights(mouth_weight)
 
@@ -213,8 +216,13 @@ def audio_to_motion_stage(
         made = generate(
             model, params, aux, one["content"], one["f0"], jax.random.key(0), 0.0
         )
-        both = jnp.concatenate([one["motion"][0], made[0]], -1)
-        return {"motion_true_over_made": heatmap(both.T, zoom=2)}
+        kept = int(one["mask"][0].sum())
+        true, made = one["motion"][0, :kept], made[0, :kept]
+        both = jnp.concatenate([true, made], -1)
+        pictures = {"motion_true_over_made": heatmap(both.T, zoom=2)}
+        if face is not None:
+            pictures["motion"] = motion_video(face, true, made)
+        return pictures
 
     return Stage(init, loss, window_sampler(batch_size, frames), images)
 
@@ -266,7 +274,8 @@ def lip_sync_stage(
 
     def images(params, aux, frozen, batch):
         # Every window's audio against every window's mouth: a bright diagonal is good.
-        content, motion = batch["content"][0], batch["motion"][0]
+        kept = int(batch["mask"][0].sum())
+        content, motion = batch["content"][0, : 2 * kept], batch["motion"][0, :kept]
         audio, face = window_embeddings(model, params, aux, content, motion)
         return {"confidence": heatmap(audio @ face.T)}
 

@@ -42,6 +42,8 @@ STAGES = {
         spoken_share=0.4,
         content_noise=0.1,
         pitch_dropout=0.3,
+        shape_weight=0.2,
+        face=np.random.default_rng(1).normal(0, 4, (68, 3)),
     ),
     "lip_sync": lip_sync_stage(EXPERT, batch_size=3, frames=FRAMES),
 }
@@ -233,3 +235,14 @@ def test_offset_accuracy():
     assert (offset_accuracy(audio, audio) == 1).all()
     late = jnp.roll(audio, 4, axis=0)  # each audio's mouth is four windows later
     assert (offset_accuracy(audio, late) < 1).any()
+
+
+def test_pictures_show_what_is_valid_and_move(expert):
+    batch = make_batch() | {"mask": jnp.ones((3, FRAMES)).at[0, 12:].set(0)}
+    stage = STAGES["audio_to_motion"]
+    params, aux = jax.jit(stage.init)(jax.random.key(0), batch)
+    shown = stage.images(params, aux, None, batch)
+    assert shown["motion"].dtype == np.uint8 and shown["motion"].shape[0] == 12
+    assert np.abs(np.diff(shown["motion"].astype(int), axis=0)).max() > 100
+    found = STAGES["lip_sync"].images(expert["params"], expert["aux"], None, batch)
+    assert found["confidence"].shape[0] == 4 * (12 - 4)
