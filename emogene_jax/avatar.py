@@ -99,7 +99,7 @@ def load_avatar(folder: Path) -> Avatar:
     }
     try:
         return _assemble(header, parts)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder}: damaged avatar ({error}): make it again") from None
 
 
@@ -116,7 +116,7 @@ def _assemble(header, parts) -> Avatar:
             fields["background"],
             typed(HeadSize, header["head_size"]),
             typed(TorsoSize, header["torso_size"]),
-            int(header["samples"]),
+            typed(_Samples, {"samples": header["samples"]}).samples,
         ),
         parts["audio_to_motion"],
         parts["deformation"],
@@ -127,8 +127,13 @@ def _assemble(header, parts) -> Avatar:
     )
 
 
+class _Samples(NamedTuple):
+    samples: int
+
+
 def typed(kind, values: dict):
-    """kind(**values), once every value is of the type that kind's field has.
+    """kind(**values), once every value is of the type that kind's field has; whole
+    numbers are above 0.
 
     Raises:
         TypeError: one is not, or has no field.
@@ -136,7 +141,8 @@ def typed(kind, values: dict):
     for name, value in values.items():
         expected = kind.__annotations__.get(name)
         whole = expected is float and type(value) is int  # JSON's 20.0 may be 20
-        if type(value) is not expected and not whole:
+        below = expected is int and type(value) is int and value <= 0
+        if (type(value) is not expected and not whole) or below:
             raise TypeError(f"{name}: found {value!r}")
     return kind(**values)
 

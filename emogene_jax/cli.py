@@ -221,6 +221,11 @@ def read_config(spec: str, overrides: list[str]):
         if isinstance(error, (KeyError, AttributeError)):
             reason = f"unknown key {reason}"
         raise UserError(f"config {spec}: {reason}") from error
+    except UserError:
+        raise
+    except Exception as error:  # a config file is a program, and can do anything
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"config {spec}: can't be loaded ({reason})") from error
     if rest:
         raise UserError(f"unrecognized argument: {rest[0]}")
     return holder.value

@@ -65,8 +65,7 @@ def create(
     Raises:
         UserError: an input that can't be used; nothing is left of the attempt.
     """
-    began = time.perf_counter()
-    out = Path(out)
+    began, out = time.perf_counter(), Path(out)
     work = out / ".work"
     if preset == "auto":
         preset = "cpu" if jax.default_backend() == "cpu" else "gpu"
@@ -86,12 +85,13 @@ def create(
     parallel.enable_compilation_cache()
     with _nothing_left(out, work):
         spoken, wanted = load_audio_to_motion(audio_to_motion)
-        prior = load_deformation(deformation)
+        prior = deformation and load_deformation(deformation)
         heard = None  # of a prepared portrait: what it was prepared with
         if spoken or not _is_portrait(sources[0]):
             heard = heard_content(content, audio_to_motion, wanted)
         portrait = _portrait(sources, work, size, crop, face_model, heard, not spoken)
         held = held_out(len(portrait.frames), holdout_seconds)
+    prior = prior or load_deformation(None)  # it takes a while, when first asked for
     known = len(portrait.frames) - held
     portrait = without_hindsight(portrait, known)
     training = cut(portrait, slice(0, known))

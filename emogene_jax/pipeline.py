@@ -19,7 +19,7 @@ import numpy as np
 
 from emogene_jax.audio_to_motion.fit import fit_person
 from emogene_jax.audio_to_motion.vae import STRIDE, AudioToMotion, generate
-from emogene_jax.avatar import Avatar
+from emogene_jax.avatar import Avatar, typed
 from emogene_jax.data.schema import Portrait
 from emogene_jax.data.synthetic import make_take
 from emogene_jax.emotion_to_video.fit import Plan as FieldPlan
@@ -36,6 +36,7 @@ from emogene_jax.signals import (
     NUM_LANDMARKS,
     AudioFeatures,
     Pose,
+    UserError,
     landmarks_to_motion,
 )
 
@@ -95,9 +96,25 @@ def neutral_motion(avatar: Avatar, features: AudioFeatures, seed: int) -> np.nda
     return np.concatenate(list(neutral_stretches(avatar, features, seed)))
 
 
+def voice_of(avatar: Avatar) -> AudioToMotion:
+    """The person's audio-to-motion model.
+
+    Raises:
+        UserError: avatar.json does not describe one.
+    """
+    try:
+        sizes, content = avatar.info["audio_to_motion"], avatar.info["content"]
+        for name, kind in (("type", str), ("channels", int)):
+            if type(content[name]) is not kind:
+                raise TypeError(f"content {name}: found {content[name]!r}")
+        return typed(AudioToMotion, sizes)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(f"avatar.json: damaged ({error}): make it again") from None
+
+
 def neutral_stretches(avatar, features: AudioFeatures, seed) -> Iterator[np.ndarray]:
     """neutral_motion in stretches [n, 68, 3]."""
-    model = AudioToMotion(**avatar.info["audio_to_motion"])
+    model = voice_of(avatar)
     trained = avatar.audio_to_motion
     frames, speaking = len(features.speech), _speaking(features.speech)
     for start in range(0, frames, CHUNK):

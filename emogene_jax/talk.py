@@ -11,7 +11,12 @@ from emogene_jax.audio.load import StoredSound
 from emogene_jax.avatar import Avatar, load_avatar
 from emogene_jax.emotion_to_video.render import Renderer
 from emogene_jax.parallel import enable_compilation_cache
-from emogene_jax.pipeline import Performance, perform_idle, perform_in_stretches
+from emogene_jax.pipeline import (
+    Performance,
+    perform_idle,
+    perform_in_stretches,
+    voice_of,
+)
 from emogene_jax.signals import FPS, Pose, UserError, motion_to_landmarks
 from emogene_jax.video import write_video
 
@@ -62,7 +67,12 @@ def drive(avatar, source, out, landmarks_out=None, background=None, face_model=N
 
 def _open(avatar) -> Avatar:
     enable_compilation_cache()
-    return load_avatar(avatar)
+    person = load_avatar(avatar)
+    try:
+        voice_of(person)  # what it says of itself is looked at before anything is made
+    except UserError as error:
+        raise UserError(f"{avatar}: {error}") from None
+    return person
 
 
 def _show(person: Avatar, renderer, performance: Performance, out, sound, picture):

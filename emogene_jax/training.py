@@ -17,7 +17,10 @@ def train_from_config(config, workdir) -> TrainResult:
     """Train the stage that `config.name` says (configs/), in work directory `workdir`."""
     parallel.connect()
     parallel.enable_compilation_cache()
-    stage, data, validation, frozen = _BUILDERS[config.name](config, Path(workdir))
+    name = getattr(config, "name", None)
+    if name not in _BUILDERS:
+        raise UserError(f"config: found name {name!r}, expected {', '.join(_BUILDERS)}")
+    stage, data, validation, frozen = _BUILDERS[name](config, Path(workdir))
     result = train(
         stage,
         workdir=Path(workdir),

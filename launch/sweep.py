@@ -147,7 +147,12 @@ def main() -> None:
     how.add_argument("--table", action="store_true", help="only the table")
     args, rest = parser.parse_known_args()
     rest = [flag for flag in rest if flag != "--"]
-    points = runs(args.config, args.sweeps, args.workdir, rest)
+    if args.config.suffix != ".py" or not args.config.is_file():
+        parser.error(f"{args.config}: expected a config file, e.g. configs/head.py")
+    try:
+        points = runs(args.config, args.sweeps, args.workdir, rest)
+    except (AttributeError, KeyError, SyntaxError, TypeError, ValueError) as error:
+        parser.error(f"{args.config} {args.sweeps}: {error}")
     folder = args.workdir / args.config.stem
     if args.slurm:
         script = slurm_script(points, folder)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from emogene_jax import pipeline
 from emogene_jax.rigid import rotation_exp, rotation_log
-from emogene_jax.signals import AudioFeatures, Pose
+from emogene_jax.signals import AudioFeatures, Pose, UserError
 
 
 def nodding(frames=80):
@@ -161,3 +161,23 @@ def test_random_expressions_are_different_ones(person):
     )
     assert made.shape == motion.shape
     assert len(np.unique(made.round(6).reshape(30, -1), axis=0)) == 30
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"audio_to_motion": {"hidden": "8"}},
+        {"audio_to_motion": {"width": 5, "no_such": 1}},
+        {"audio_to_motion": 3},
+        {"content": 3},
+        {"content": {"type": "log_mel"}},
+        {"content": {"type": "log_mel", "channels": "80"}},
+    ],
+)
+def test_an_avatar_that_describes_itself_wrongly_is_told(person, change):
+    with pytest.raises(UserError, match="avatar.json: damaged"):
+        pipeline.voice_of(person._replace(info=person.info | change))
+
+
+def test_an_avatar_describes_its_voice(person):
+    assert pipeline.voice_of(person).hidden == 8

@@ -1,12 +1,10 @@
 """The benchmark of what speech makes of a mouth answers its questions."""
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from emogene_jax.audio_to_motion import fit
 from emogene_jax.data.synthetic_voice import Phoneme
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
@@ -59,17 +57,3 @@ def test_closed_lips():
     true = np.r_[np.zeros(5), np.ones(10), np.zeros(5)]
     made = np.r_[np.full(5, 0.1), np.ones(10), np.full(5, 0.2)]
     assert quality.closures(phonemes, made, true) == [True, False]
-
-
-def test_tiny_answers_both_questions(monkeypatch, capsys):
-    small = {"hidden": 8, "encoder_layers": 1, "decoder_layers": 1, "condition": 8}
-    monkeypatch.setattr(fit, "PERSON_SIZE", small | {"downsample": "stack"})
-    quality.main(tiny=True)
-    output = capsys.readouterr().out.splitlines()
-    lines = [json.loads(line) for line in output if line.startswith("{")]
-    portrait, synthetic = lines
-    assert portrait["benchmark"] == "audio_to_motion_portrait"
-    assert {"opening", "ridge_width", "seeds_differ_brows"} <= set(portrait)
-    assert synthetic["benchmark"] == "audio_to_motion_synthetic"
-    assert 0 <= synthetic["bilabials_close"] <= 1 and synthetic["bilabials"] > 5
-    assert 0 <= synthetic["expert_accuracy"] <= 1

@@ -150,7 +150,7 @@ def test_it_learns_a_person_within_sixty_steps(filmed, untrained, device_rig, re
     data = jax.tree.map(jnp.asarray, resident)
     frozen = {"rig": device_rig}
     transform = make_optimizer(
-        fit.FIELD_OPTIMIZER._replace(learning_rate=1e-2, warmup_steps=5), 60
+        fit.HEAD_OPTIMIZER._replace(learning_rate=1e-2, warmup_steps=5), 60
     )
 
     @jax.jit
