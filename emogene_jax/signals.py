@@ -40,6 +40,12 @@ class UserError(Exception):
     """Bad input. The command line prints it as one line and exits with code 2."""
 
 
+def listed(names: list[str], most: int = 8) -> str:
+    """A list of names that stays on one line, for a UserError."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) or "none") + more
+
+
 class AudioFeatures(NamedTuple):
     """What speech becomes before the audio-to-motion model sees it."""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from emogene_jax.audio.hubert_model import FIELD, HOP, HubertConfig
-from emogene_jax.signals import SAMPLE_RATE, UserError
+from emogene_jax.signals import SAMPLE_RATE, UserError, listed
 
 DEFAULT = "facebook/hubert-large-ls960-ft"
 SETTINGS = ("config.json", "preprocessor_config.json")
@@ -369,11 +369,6 @@ class _Taker:
                 if name in given and self._tensors[name].shape != shape
             ],
         }
-        told = [f"{kind}: {_listed(names)}" for kind, names in wrong.items() if names]
+        told = [f"{kind}: {listed(names, 5)}" for kind, names in wrong.items() if names]
         if told:
             raise UserError(f"{what}: tensors {'; '.join(told)}")
-
-
-def _listed(names: list[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -16,7 +16,7 @@ from flax import traverse_util
 
 from emogene_jax.audio_to_motion.lip_sync import WINDOW, LipSync
 from emogene_jax.audio_to_motion.vae import AudioToMotion, latent_steps
-from emogene_jax.signals import UserError
+from emogene_jax.signals import UserError, listed
 
 # Our path, joined with dots -> the official name; applied in this order.
 RULES = (
@@ -64,8 +64,8 @@ def _fill(variables: Any, state: State, what: str) -> tuple[Any, dict]:
     unexpected = sorted(given - set(names.values()))
     if missing or unexpected:
         raise UserError(
-            f"{what}: the checkpoint does not fit; missing: {_listed(missing)}; "
-            f"unexpected: {_listed(unexpected)}"
+            f"{what}: the checkpoint does not fit; missing: {listed(missing)}; "
+            f"unexpected: {listed(unexpected)}"
         )
     filled = {}
     for path, expected in shapes.items():
@@ -78,12 +78,6 @@ def _fill(variables: Any, state: State, what: str) -> tuple[Any, dict]:
         filled[path] = jnp.asarray(value)
     tree = traverse_util.unflatten_dict(filled)
     return tree.pop("params"), tree
-
-
-def _listed(names: list[str], most: int = 8) -> str:
-    """A list of names that stays on one line."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return (", ".join(names[:most]) or "none") + more
 
 
 def _shape(state: State, name: str, what: str) -> tuple[int, ...]:
