@@ -19,6 +19,7 @@ import orbax.checkpoint as ocp
 from emogene_jax import parallel
 from emogene_jax.signals import UserError
 from emogene_jax.train.state import TrainState
+from emogene_jax.trees import difference
 
 
 class Saved(NamedTuple):
@@ -99,15 +100,9 @@ class Checkpoints:
         return self._manager.item_metadata(self.latest())["state"].tree
 
     def _check_layout(self, tree: Any) -> None:
-        found, expected = _shapes(self._layout()), _shapes(tree)
-        names = sorted(found.keys() | expected.keys())
-        names.sort(key=lambda name: not name.startswith("params"))  # they tell most
-        for name in names:
-            if found.get(name) != expected.get(name):
-                raise UserError(
-                    f"{self.workdir}: its checkpoint is of another model: {name} is "
-                    f"{_words(found.get(name))}, expected {_words(expected.get(name))}"
-                )
+        told = difference(self._layout(), tree)
+        if told:
+            raise UserError(f"{self.workdir}: its checkpoint is of another model: {told}")
 
 
 @contextlib.contextmanager
@@ -149,15 +144,3 @@ def _tree(state: TrainState) -> dict:
 
 def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=parallel.replicated())
-
-
-def _shapes(tree: Any) -> dict[str, tuple]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
-        for path, leaf in leaves
-    }
-
-
-def _words(shape: tuple | None) -> str:
-    return "absent" if shape is None else str(list(shape))
