@@ -14,7 +14,12 @@ import jax.numpy as jnp
 from emogene_jax.emotion_to_video import occupancy
 from emogene_jax.emotion_to_video.camera import pixel_rays
 from emogene_jax.emotion_to_video.encoding import node_points, read_nearest
-from emogene_jax.emotion_to_video.head import FrameState, HeadField, displacement, step_back
+from emogene_jax.emotion_to_video.head import (
+    FrameState,
+    HeadField,
+    displacement,
+    step_back,
+)
 from emogene_jax.emotion_to_video.march import along, read_box, shade
 from emogene_jax.signals import Rays
 
@@ -29,7 +34,9 @@ class Baked(NamedTuple):
     """A frame, ready to be looked at."""
 
     state: FrameState  # of 1 frame
-    back: jax.Array  # [1, D, H, W, 3] cm: how far the warp grid's nodes are to step back
+    back: (
+        jax.Array
+    )  # [1, D, H, W, 3] cm: how far the warp grid's nodes are to step back
     occupied: jax.Array  # [D, H, W] per cm, in the frame's own head space
 
 
@@ -112,7 +119,9 @@ def look(field, params, rig, baked: Baked, view: Rays, near, far, samples):
     """What rays [R, 3] see between near and far [R] cm: [R, 4], premultiplied colour and
     alpha."""
     view = Rays(view.origins[None], view.directions[None])
-    near, far = near[None], far[None]
+    low, high = occupancy.box_interval(view, rig.low, rig.high)
+    near = jnp.clip(near, low, high)  # a cell's depths; the box may end before them
+    far = jnp.clip(far, near, high)
     places = along(view, occupancy.bin_centres(near, far, BINS))
     seen = read_box(rig, baked.occupied, places)
     edges = occupancy.place_edges(seen, near, far, samples)

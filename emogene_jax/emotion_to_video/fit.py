@@ -58,7 +58,7 @@ class Plan(NamedTuple):
     frames: int = 8  # looked at per step
     head_rays: int = 256  # per frame
     torso_rays: int = 1024
-    samples: int = 12
+    samples: int = 16
     ckpt_steps: int = 250
 
 

@@ -101,7 +101,10 @@ class HeadField(nn.Module):
 
         def read(_, plane):
             coarse, fine, side = plane
-            coarse, fine = read_planes(coarse, side), read_planes(fine, side.reshape(-1, 2))
+            coarse, fine = (
+                read_planes(coarse, side),
+                read_planes(fine, side.reshape(-1, 2)),
+            )
             return None, (coarse.reshape(fine.shape[0], -1), fine)
 
         # A loop: XLA:CPU fuses the reads of one plane, and makes those of three, and

@@ -92,4 +92,3 @@ def read_density(grid, unit):
     """Density [..., P] of the grid [D, H, W] at unit-box points [..., P, 3]."""
     flat = unit.reshape(-1, 3)
     return read_nearest(grid[..., None], flat)[..., 0].reshape(unit.shape[:-1])
-

@@ -143,7 +143,9 @@ class Renderer:
                 return one(rig, trained, behind, *row)
 
             # A CPU is fastest where one frame's samples stay in its cache.
-            return jax.vmap(each)(batch) if loops_on_device() else jax.lax.map(each, batch)
+            return (
+                jax.vmap(each)(batch) if loops_on_device() else jax.lax.map(each, batch)
+            )
 
         return data_parallel(many, donate=())
 
