@@ -11,6 +11,8 @@ import jax.numpy as jnp
 
 from emogene_jax.emotion_to_video.encoding import read_nearest
 
+SEEN = 0.01  # the share of a ray's light that counts
+
 
 def box_interval(rays, low, high):
     """Where rays [..., 3] enter and leave the box [3], [3]: near, far [...], cm. A ray
@@ -21,6 +23,22 @@ def box_interval(rays, low, high):
     far = jnp.maximum(a, b).min(-1)
     near = jnp.maximum(near, 0.0)
     return near, jnp.maximum(far, near)
+
+
+def narrowed(density, near, far):
+    """Between which depths [...] a ray's light is stopped: near = far where it is not.
+
+    Args:
+        density: [..., N] per cm in N equal bins between near and far [...] cm.
+    """
+    bin_width = (far - near) / density.shape[-1]
+    stopped = -jnp.expm1(-jnp.cumsum(density * bin_width[..., None], -1))
+    most = stopped[..., -1:]
+    first = jnp.argmax(stopped > SEEN, -1)
+    last = jnp.argmax(stopped >= jnp.minimum(1 - SEEN, most), -1) + 1
+    low, high = near + first * bin_width, near + last * bin_width
+    hit = most[..., 0] > SEEN
+    return jnp.where(hit, low, near), jnp.where(hit, high, near)
 
 
 def place_edges(density, near, far, count, key=None):
@@ -74,10 +92,3 @@ def read_density(grid, unit):
     """Density [..., P] of the grid [D, H, W] at unit-box points [..., P, 3]."""
     flat = unit.reshape(-1, 3)
     return read_nearest(grid[..., None], flat)[..., 0].reshape(unit.shape[:-1])
-
-
-def node_points(shape):
-    """Unit-box points [D * H * W, 3] of the nodes of a grid (D, H, W)."""
-    axes = [jnp.linspace(0.0, 1.0, n) for n in shape]
-    z, y, x = jnp.meshgrid(*axes, indexing="ij")
-    return jnp.stack([x, y, z], -1).reshape(-1, 3)
