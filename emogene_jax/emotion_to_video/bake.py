@@ -2,8 +2,7 @@
 
 Everything that depends on the frame alone is made once: the way back from the frame to
 the rest face, and the occupancy grid as this frame's face has it. A lattice of a few rays
-then finds between which depths light is stopped; the pixels' own rays look there alone,
-and those that meet nothing are left out.
+then finds where there is anything to see; only those pixels' rays are marched.
 """
 
 from typing import NamedTuple
@@ -20,13 +19,11 @@ from emogene_jax.emotion_to_video.head import (
     displacement,
     step_back,
 )
-from emogene_jax.emotion_to_video.march import along, read_box, shade
+from emogene_jax.emotion_to_video.march import BINS, along, read_box, shade
 from emogene_jax.signals import Rays
 
 LATTICE = 64  # lattice rays across a picture: about as fine as the occupancy grid
-LATTICE_BINS = 64  # looks of a lattice ray, across the head box
-BINS = 32  # looks of a pixel's ray
-AROUND = 2.0  # cm before and behind what the lattice found: bins as wide as in training
+SEEN = 0.01  # the optical depth from which on there is something to see
 RAYS = 4096  # at a time
 
 
@@ -59,12 +56,10 @@ def render_head(field, params, rig, baked, pose, camera, corner, side, samples):
         pose: (rotation [3, 3], translation [3]).
         corner: [2] row and column of the window. samples: per ray.
     """
-    near, far, step = first_look(rig, baked, pose, camera, corner, side)
+    cells, step = first_look(rig, baked, pose, camera, corner, side)
     count = side * side
     number = jnp.arange(count)
-    cell = (number // side // step) * near.shape[1] + number % side // step
-    near, far = near.reshape(-1), far.reshape(-1)
-    seen = (far > near)[cell]
+    seen = cells[number // side // step, number % side // step]
     place = jnp.cumsum(seen) - 1  # of a pixel among those that are seen
     size = -(-count // RAYS) * RAYS
     chosen = jnp.nonzero(seen, size=size, fill_value=0)[0]
@@ -73,8 +68,7 @@ def render_head(field, params, rig, baked, pose, camera, corner, side, samples):
         pixel = jax.lax.dynamic_slice(chosen, (turn * RAYS,), (RAYS,))
         rows, columns = corner[0] + pixel // side, corner[1] + pixel % side
         view = pixel_rays(rows, columns, *pose, camera)
-        here = cell[pixel]
-        layer = look(field, params, rig, baked, view, near[here], far[here], samples)
+        layer = look(field, params, rig, baked, view, samples)
         return jax.lax.dynamic_update_slice(made, layer, (turn * RAYS, 0))
 
     # As many turns as this frame needs: nothing is ever left out for want of room.
@@ -85,43 +79,31 @@ def render_head(field, params, rig, baked, pose, camera, corner, side, samples):
 
 
 def first_look(rig, baked: Baked, pose, camera, corner, side):
-    """Between which depths the rays of a window's cells may meet the head.
-
-    Returns:
-        near, far [n, n] cm of square cells of `step` pixels, near = far where there is
-        nothing; step.
-    """
+    """Where the head may be seen in a window: [n, n] bool of square cells of `step`
+    pixels; step."""
     step = max(1, camera.size // LATTICE)
     cells = -(-side // step)
     rows, columns = jnp.mgrid[: cells + 1, : cells + 1] * step - 0.5
     rows, columns = rows.reshape(-1) + corner[0], columns.reshape(-1) + corner[1]
     view = pixel_rays(rows, columns, *pose, camera)
     near, far = occupancy.box_interval(view, rig.low, rig.high)
-    places = along(view, occupancy.bin_centres(near, far, LATTICE_BINS))
-    low, high = occupancy.narrowed(read_box(rig, baked.occupied, places), near, far)
-    hit, shape = high > low, (cells + 1, cells + 1)
-    low, high = jnp.maximum(low - AROUND, near), jnp.minimum(high + AROUND, far)
-    low = jnp.where(hit, low, jnp.inf).reshape(shape)
-    high = jnp.where(hit, high, -jnp.inf).reshape(shape)
-    # A cell looks where any ray around it has met something, and its neighbours'.
-    low, high = -_most_around(-low), _most_around(high)
-    return jnp.where(high > low, low, 0.0), jnp.where(high > low, high, 0.0), step
-
-
-def _most_around(corners):
-    """[n, n]: the most of a cell's corners [n + 1, n + 1] and of those next to them."""
-    return jax.lax.reduce_window(
-        corners, -jnp.inf, jax.lax.max, (4, 4), (1, 1), ((1, 1), (1, 1))
+    places = along(view, occupancy.bin_centres(near, far, BINS))
+    depth = read_box(rig, baked.occupied, places).sum(-1) * (far - near) / BINS
+    seen = (depth > SEEN).astype(jnp.float32).reshape(cells + 1, cells + 1)
+    # A cell is looked at where any ray around it has met something, or its neighbour's.
+    around = jax.lax.reduce_window(
+        seen, 0.0, jax.lax.max, (4, 4), (1, 1), ((1, 1), (1, 1))
     )
+    return around > 0, step
 
 
-def look(field, params, rig, baked: Baked, view: Rays, near, far, samples):
-    """What rays [R, 3] see between near and far [R] cm: [R, 4], premultiplied colour and
-    alpha."""
+def look(field, params, rig, baked: Baked, view: Rays, samples):
+    """What rays [R, 3] see: [R, 4], premultiplied colour and alpha. march.march, with the
+    looks into the grid and the way back to the rest face shortened by what is baked."""
     view = Rays(view.origins[None], view.directions[None])
-    low, high = occupancy.box_interval(view, rig.low, rig.high)
-    near = jnp.clip(near, low, high)  # a cell's depths; the box may end before them
-    far = jnp.clip(far, near, high)
+    near, far = occupancy.box_interval(view, rig.low, rig.high)
+    # From end to end: the grid is a union over frames, and an open mouth lies behind
+    # what it takes for lips.
     places = along(view, occupancy.bin_centres(near, far, BINS))
     seen = read_box(rig, baked.occupied, places)
     edges = occupancy.place_edges(seen, near, far, samples)
@@ -134,4 +116,5 @@ def look(field, params, rig, baked: Baked, view: Rays, near, far, samples):
         return field.apply({"params": params}, *each, method="rest_face")
 
     colour, alpha = shade(view, edges, ask)
+    alpha = jnp.where(far > near, alpha, 0.0)
     return jnp.concatenate([colour, alpha[..., None]], -1)[0]

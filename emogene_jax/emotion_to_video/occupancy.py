@@ -11,8 +11,6 @@ import jax.numpy as jnp
 
 from emogene_jax.emotion_to_video.encoding import read_nearest
 
-SEEN = 0.01  # the share of a ray's light that counts
-
 
 def box_interval(rays, low, high):
     """Where rays [..., 3] enter and leave the box [3], [3]: near, far [...], cm. A ray
@@ -23,22 +21,6 @@ def box_interval(rays, low, high):
     far = jnp.maximum(a, b).min(-1)
     near = jnp.maximum(near, 0.0)
     return near, jnp.maximum(far, near)
-
-
-def narrowed(density, near, far):
-    """Between which depths [...] a ray's light is stopped: near = far where it is not.
-
-    Args:
-        density: [..., N] per cm in N equal bins between near and far [...] cm.
-    """
-    bin_width = (far - near) / density.shape[-1]
-    stopped = -jnp.expm1(-jnp.cumsum(density * bin_width[..., None], -1))
-    most = stopped[..., -1:]
-    first = jnp.argmax(stopped > SEEN, -1)
-    last = jnp.argmax(stopped >= jnp.minimum(1 - SEEN, most), -1) + 1
-    low, high = near + first * bin_width, near + last * bin_width
-    hit = most[..., 0] > SEEN
-    return jnp.where(hit, low, near), jnp.where(hit, high, near)
 
 
 def place_edges(density, near, far, count, key=None):

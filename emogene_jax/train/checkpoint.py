@@ -102,7 +102,9 @@ class Checkpoints:
     def _check_layout(self, tree: Any) -> None:
         told = difference(self._layout(), tree)
         if told:
-            raise UserError(f"{self.workdir}: its checkpoint is of another model: {told}")
+            raise UserError(
+                f"{self.workdir}: its checkpoint is of another model: {told}"
+            )
 
 
 @contextlib.contextmanager

@@ -100,13 +100,3 @@ def test_a_grid_is_read_at_its_nodes():
 def test_bin_centres_are_the_middles():
     centres = occupancy.bin_centres(jnp.array([10.0]), jnp.array([14.0]), 4)
     np.testing.assert_allclose(centres, [[10.5, 11.5, 12.5, 13.5]])
-
-
-def test_light_is_stopped_between_the_depths_that_are_told():
-    near, far = occupancy.narrowed(densities(), NEAR, FAR)
-    width = float(FAR[0] - NEAR[0]) / BINS
-    wall = float(NEAR[0]) + 20 * width, float(NEAR[0]) + 24 * width
-    assert near[0] == pytest.approx(wall[0], abs=1e-3) and far[0] <= wall[1] + 1e-3
-    # All but a hundredth of the light: -log(.01) / 5 per cm.
-    assert far[0] >= wall[0] + 0.92
-    np.testing.assert_array_equal(near[1:], far[1:])  # nothing there, and a miss
