@@ -147,7 +147,11 @@ def _see_and_hear(task: Task, job: Job, clock: Clock) -> dict[str, np.ndarray]:
     video = Path(job.corpus) / task.path
     with clock.stage("decode"):
         own_sound = video_info(video)["sound"]
-    sound = video if own_sound or task.sound is None else Path(job.corpus) / task.sound
+    sound = video
+    if not own_sound and task.sound is not None:
+        sound = Path(job.corpus) / task.sound
+        if not sound.is_file():
+            raise UserError(f"{video}: no sound track, expected one or {sound}")
     with clock.stage("features"):  # before the picture: without sound that is in vain
         waveform = load_audio(sound)
     seen = job.watch(video, job.face_model, clock)

@@ -27,11 +27,13 @@ from concurrent.futures.process import BrokenProcessPool
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
+
 from emogene_jax.arguments import must_be_writable, must_exist
 from emogene_jax.data import clips
 from emogene_jax.data.clips import Job, Outcome, Task
 from emogene_jax.data.corpus import Corpus, find_clips
-from emogene_jax.signals import UserError
+from emogene_jax.signals import SAMPLE_RATE, UserError
 from emogene_jax.train.progress import Progress
 
 CORPORA = ("voxceleb2", "mead", "crema_d", "portrait_videos")
@@ -159,7 +161,7 @@ def _run(left: Iterator[Task], job: Job, workers: int, count) -> list[Task]:
     # Spawned, not forked: JAX's threads would not live on in a fork.
     context = multiprocessing.get_context("spawn")
     with (
-        _one_thread_each(),
+        _many_on_one_machine(),
         ProcessPoolExecutor(
             workers, mp_context=context, initializer=_die_with_parent
         ) as pool,
@@ -185,19 +187,22 @@ def _run(left: Iterator[Task], job: Job, workers: int, count) -> list[Task]:
 
 
 @contextlib.contextmanager
-def _one_thread_each():
-    """Processes that start in here use one thread for linear algebra: there are as many
-    of them as cores, and small matrices gain nothing."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update({name: before[name] or "1" for name in names})
+def _many_on_one_machine():
+    """Processes that start in here leave room for one another: one thread each for
+    linear algebra (there are as many of them as cores), and no more of a GPU's memory
+    than they use."""
+    wanted = {
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+    }
+    added = {name: wanted[name] for name in wanted if name not in os.environ}
+    os.environ.update(added)
     try:
         yield
     finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
+        for name in added:
+            del os.environ[name]
 
 
 def _die_with_parent() -> None:
@@ -291,6 +296,16 @@ def _content(out, choice: str) -> dict:
     return choose_content(choice)
 
 
+def _try_out(job: Job) -> None:
+    """Raises UserError for what would else be found wrong with every clip, and have all
+    of them skipped: no face model, a HuBERT that is no longer there."""
+    from emogene_jax.audio.features import audio_features
+    from emogene_jax.face.clip import try_out
+
+    try_out(job.face_model)
+    audio_features(np.zeros(SAMPLE_RATE, np.float32), job.content)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m emogene_jax.data.extract",
@@ -325,6 +340,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.again:
             for path in clips.kept_paths(args.out, clips.SKIPPED):
                 clips.kept(args.out, path, clips.SKIPPED).unlink()
+        _try_out(job)
         module = import_module(f"emogene_jax.data.{args.corpus}")
         extract_corpus(module.CORPUS, job, args.workers, rest if args.beam else None)
         from emogene_jax.data.corpus_records import write_records

@@ -11,7 +11,7 @@ import numpy as np
 
 from emogene_jax.clock import Clock
 from emogene_jax.face.portrait import find_morphable, fit_clips
-from emogene_jax.face.tracking import find_model, track_video
+from emogene_jax.face.tracking import find_model, open_tracker, track_video
 from emogene_jax.signals import Camera, Pose
 from emogene_jax.video import iter_frames, video_info
 
@@ -59,6 +59,13 @@ def watch(video, face_model=None, clock: Clock | None = None) -> Seen:
     return Seen(
         landmarks.astype(np.float32), track.found, pose, fit.camera, info["fps"]
     )
+
+
+def try_out(face_model=None) -> None:
+    """Raises UserError now where `watch` would for every clip: without a model, say."""
+    model, _ = _models(face_model)
+    with open_tracker(model):
+        pass
 
 
 @functools.lru_cache(maxsize=1)

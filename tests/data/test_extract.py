@@ -1,5 +1,6 @@
 """Clips of a corpus are extracted once, whatever dies in between, and none is lost."""
 
+import functools
 import importlib.util
 import json
 import os
@@ -16,7 +17,11 @@ import pytest
 from emogene_jax.audio.features import audio_features
 from emogene_jax.data import clips, crema_d, extract, mead
 from emogene_jax.data.clips import Job, Task
+from emogene_jax.data.synthetic import make_take
+from emogene_jax.data.synthetic_portrait import synthetic_portrait
+from emogene_jax.face.landmarks import lip_gap
 from emogene_jax.signals import UserError, motion_to_landmarks
+from emogene_jax.video import write_video
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny_corpora  # noqa: E402
@@ -130,6 +135,9 @@ def test_the_sound_may_lie_beside(corpus, tmp_path):
     assert found["speech"].any() and found["f0"].max() > 0
     reason = clips.extract(Task(path, None), job_of(folder, tmp_path / "b")).reason
     assert "no sound track" in reason
+    job = job_of(folder, tmp_path / "c")
+    reason = clips.extract(Task(path, "AudioWAV/gone.wav"), job).reason
+    assert reason == f"{path}: no sound track, expected one or AudioWAV/gone.wav"
 
 
 # The extraction as a process that can be killed, by a pool of two.
@@ -225,16 +233,62 @@ def test_a_folder_holds_one_extraction(corpus, tmp_path):
         extract.extract_corpus(crema_d.CORPUS, job_of(corpus, tmp_path / "other"))
 
 
-def test_the_command_says_what_is_wrong(tmp_path, capsys):
+def test_the_command_says_what_is_wrong(tmp_path, capsys, monkeypatch):
     arguments = ["mead", str(tmp_path / "gone"), "--out", str(tmp_path / "out")]
     assert extract.main(arguments) == 2
     assert "gone: no such" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     arguments = ["mead", str(tmp_path / "empty"), "--out", str(tmp_path / "out")]
+    monkeypatch.setenv("EMOGENE_FACE_MODEL", str(tmp_path / "gone.task"))
+    assert extract.main([*arguments, "--content", "log_mel"]) == 2
+    assert "gone.task" in capsys.readouterr().err  # before every clip is skipped for it
+    monkeypatch.setattr(extract, "_try_out", lambda job: None)
     assert extract.main([*arguments, "--content", "log_mel"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "no clip of mead" in error
     assert not (tmp_path / "out").exists()
+
+
+def test_the_command_goes_from_a_folder_to_records(
+    corpus, tmp_path, monkeypatch, capsys
+):
+    """Twice: the second time, the clip that was skipped is tried again."""
+    out = tmp_path / "out"
+    arguments = ["crema_d", str(corpus), "--out", str(out), "--content", "log_mel"]
+    job = functools.partial(Job, watch=tiny_corpora.watch)
+    monkeypatch.setattr(extract, "Job", job)
+    monkeypatch.setattr(extract, "_try_out", lambda job: None)
+    one_by_one = lambda todo, job, workers, tally: [  # noqa: E731
+        tally.add(clips.extract(task, job)) for task in todo
+    ]
+    monkeypatch.setattr(extract, "run_pool", one_by_one)
+    assert extract.main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2] == f"{out}: 5 clips extracted, 1 skipped: see {out}/skipped.tsv"
+    assert lines[-1].startswith(f"{out}/records: 5 clips (")
+    assert extract.main(arguments) == 0
+    assert "0 to do" in capsys.readouterr().out
+    assert extract.main([*arguments, "--again"]) == 0
+    assert "5 extracted and 0 skipped before, 1 to do" in capsys.readouterr().out
+    assert clips.kept_paths(out, clips.SKIPPED) == [BROKEN]
+
+
+def test_the_tracker_sees_the_synthetic_character(tmp_path):
+    """With the real tracker: its lips open and shut as they truly do."""
+    if not os.environ.get("EMOGENE_FACE_MODEL"):
+        pytest.skip("$EMOGENE_FACE_MODEL is not set")
+    take = make_take(0, 0, 0, sentence_seconds=2.0)
+    frames = synthetic_portrait(size=128, takes=[take]).frames
+    write_video(tmp_path / "clip.mp4", frames, take.waveform)
+    job = Job(str(tmp_path), str(tmp_path / "out"), tiny_corpora.LOG_MEL)
+    outcome = clips.extract(Task("clip.mp4", None), job)
+    assert outcome.reason is None and set(outcome.wall) == set(clips.STAGES)
+    found = clips.read_clip(tmp_path / "out", "clip.mp4")
+    assert found["found"].all() and found["source_fps"] == 25
+    gap, truth = map(
+        lip_gap, (found["landmarks"], motion_to_landmarks(take.motion, take.rest))
+    )
+    assert np.corrcoef(gap, truth)[0, 1] > 0.8
 
 
 def test_a_real_face_is_seen(shared, tmp_path):
