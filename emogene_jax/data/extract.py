@@ -18,6 +18,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -163,7 +164,7 @@ def _run(left: Iterator[Task], job: Job, workers: int, count) -> list[Task]:
     with (
         _many_on_one_machine(),
         ProcessPoolExecutor(
-            workers, mp_context=context, initializer=_die_with_parent
+            workers, mp_context=context, initializer=_start_worker
         ) as pool,
     ):
         running, flying = {}, {}
@@ -205,8 +206,10 @@ def _many_on_one_machine():
             del os.environ[name]
 
 
-def _die_with_parent() -> None:
-    """Ends this process with the one that started it, even if that one is killed."""
+def _start_worker() -> None:
+    """Ends this process with the one that started it, even if that one is killed; of
+    Ctrl-C it hears nothing, so that the clip at hand is ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch():
         multiprocessing.parent_process().join()

@@ -17,6 +17,7 @@ import pytest
 from emogene_jax.audio.features import audio_features
 from emogene_jax.data import clips, crema_d, extract, mead
 from emogene_jax.data.clips import Job, Task
+from emogene_jax.data.corpus_records import write_records
 from emogene_jax.data.synthetic import make_take
 from emogene_jax.data.synthetic_portrait import synthetic_portrait
 from emogene_jax.face.landmarks import lip_gap
@@ -52,6 +53,7 @@ def files(out: Path) -> dict[str, tuple[bytes, int]]:
 def extracted(corpus, tmp_path_factory) -> Path:
     """What one process makes of the corpus, clip by clip."""
     out = tmp_path_factory.mktemp("extracted") / "out"
+    extract._remember(crema_d.CORPUS, job_of(corpus, out))
     for path in tiny_corpora.CREMA_D:
         clips.extract(Task(path, None), job_of(corpus, out))
     return out
@@ -157,6 +159,12 @@ def contents(out: Path) -> dict[str, bytes]:
     return {name: data for name, (data, _) in files(out).items()}
 
 
+def tfrecords(out: Path) -> dict[str, bytes]:
+    found = sorted((out / "records").rglob("*.tfrecord*"))
+    assert found
+    return {path.name: path.read_bytes() for path in found}
+
+
 def test_killed_and_run_again_it_makes_the_same(corpus, extracted, tmp_path, capsys):
     out = tmp_path / "out"
     (tmp_path / "run.py").write_text(RUN)
@@ -180,6 +188,9 @@ def test_killed_and_run_again_it_makes_the_same(corpus, extracted, tmp_path, cap
     assert "times real time, in each process: decode" in text
     assert "5 clips extracted, 1 skipped: see" in text
     assert contents(out) == contents(extracted)
+    for folder in (out, extracted):
+        write_records(crema_d.Records, folder)
+    assert tfrecords(out) == tfrecords(extracted)
     before = files(out)
     extract.extract_corpus(crema_d.CORPUS, job_of(corpus, out))
     text = capsys.readouterr().out
