@@ -155,7 +155,7 @@ def _train(args):
     config = read_config(args.config, args.overrides)
     from emogene_jax.training import train_from_config
 
-    train_from_config(config, args.workdir)
+    train_from_config(config, args.workdir, args.profile)
 
 
 def _evaluate(args):
@@ -325,6 +325,11 @@ def _add_research_commands(command):
         help=f"{', '.join(STAGES)} or a config file; --config.key=value overrides",
     )
     train.add_argument("--workdir", required=True, metavar="DIR")
+    train.add_argument(
+        "--profile",
+        action="store_true",
+        help="leave a trace of some steps in DIR/profile (TensorBoard, Perfetto)",
+    )
 
     evaluate = command("evaluate", _evaluate, "PSNR, SSIM, LMD of videos")
     evaluate.add_argument("--reference", required=True, metavar="REF.mp4")
