@@ -113,7 +113,18 @@ def replicate(tree: Any) -> Any:
 
     It may share memory with a JAX array in `tree`: donate it, and both are gone.
     """
-    return jax.device_put(tree, replicated())
+    if jax.process_count() == 1:
+        return jax.device_put(tree, replicated())
+    return jax.tree.map(_replicate_here, tree)
+
+
+def _replicate_here(leaf: Any) -> jax.Array:
+    """This host's part of an array that all hosts hold whole."""
+    if jax.dtypes.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key):
+        data = _replicate_here(jax.random.key_data(leaf))
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    leaf = np.asarray(leaf)
+    return jax.make_array_from_callback(leaf.shape, replicated(), leaf.__getitem__)
 
 
 def on_one_device(tree: Any) -> Any:
