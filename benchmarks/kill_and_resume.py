@@ -112,6 +112,7 @@ def _train(records: Path, workdir: Path, steps: int) -> subprocess.Popen:
     return subprocess.Popen(
         [*command, "--config=audio_to_motion:tiny", *flags],
         env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        cwd=timing.ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

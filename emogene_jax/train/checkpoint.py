@@ -78,9 +78,11 @@ class Checkpoints:
 
     def config(self) -> dict:
         """The newest checkpoint's JSON."""
-        return self._newest(
-            lambda step: self._read(step, config=ocp.args.JsonRestore())
-        )
+
+        def read(step: int) -> dict:
+            return self._read(step, config=ocp.args.JsonRestore())["config"]
+
+        return self._newest(read)
 
     def restore(self, state: TrainState) -> tuple[TrainState, dict]:
         """The newest checkpoint and its JSON, to go on from: newer ones that are damaged

@@ -54,6 +54,9 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, what
     assert "\n" not in line and len(line) < 300
     assert (found.step, found.config) == (10, {"at": 10})
     np.testing.assert_array_equal(found.params["w"], state(10).params["w"])
+    with warnings.catch_warnings(), checkpoint.open_checkpoints(tmp_path) as opened:
+        warnings.simplefilter("ignore")
+        assert opened.config() == {"at": 20 if what.startswith(("a", "i", "n")) else 10}
 
 
 def test_a_training_puts_a_damaged_checkpoint_aside_and_saves_its_step_again(tmp_path):
