@@ -109,13 +109,14 @@ def _train(records: Path, workdir: Path, steps: int) -> subprocess.Popen:
     }
     flags = [f"--config.{name}={value}" for name, value in settings.items()]
     command = [sys.executable, "-m", "emogene_jax.cli", "train", "--workdir", workdir]
-    return subprocess.Popen(
-        [*command, "--config=audio_to_motion:tiny", *flags],
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
-        cwd=timing.ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    with workdir.with_suffix(".txt").open("w") as log:
+        return subprocess.Popen(
+            [*command, "--config=audio_to_motion:tiny", *flags],
+            env=os.environ | {"JAX_PLATFORMS": "cpu"},
+            cwd=timing.ROOT,
+            stdout=log,
+            stderr=log,
+        )
 
 
 if __name__ == "__main__":

@@ -22,12 +22,6 @@ from emogene_jax.signals import EMOTIONS, UserError, listed
 
 Batches = Callable[[int], Iterator[dict[str, np.ndarray]]]
 
-# What is read of a record, and how many axes it has (records.clip_features).
-READ = {
-    **{"content": 2, "f0": 1, "blink": 1, "motion": 2, "neutral_motion": 2},
-    **{"speaker": 0, "emotion": 0, "intensity": 0},
-}
-
 
 def clip_batches(
     records: Path,
@@ -252,6 +246,13 @@ def _open(records: Path, split: str) -> _Split:
     _check_layout(records, info)
     files = [str(path) for path in info.splits[split].filepaths]
     return _Split(files, info.splits[split].shard_lengths, info.features)
+
+
+# What is read of a record, and how many axes it has (records.clip_features).
+READ = {
+    **{"content": 2, "f0": 1, "blink": 1, "motion": 2, "neutral_motion": 2},
+    **{"speaker": 0, "emotion": 0, "intensity": 0},
+}
 
 
 def _check_layout(records: Path, info) -> None:
