@@ -14,10 +14,12 @@ so that its step can be saved again.
 
 import contextlib
 import errno
+import functools
 import logging
 import os
 import re
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -135,8 +137,9 @@ class Checkpoints:
             except UserError:
                 raise
             except Exception as error:  # Orbax and its storage raise all kinds
+                _silence_leftovers()
                 self._damaged.add(step)
-                reason = " ".join(str(error).split())[:100]
+                reason = " ".join(str(error.__cause__ or error).split())[:100]
                 warnings.warn(
                     f"{self._folder / str(step)}: left out, since it can't be read "
                     f"({type(error).__name__}: {reason})",
@@ -169,6 +172,7 @@ class Checkpoints:
             number = _error_number(error)
             if number is None:
                 raise
+            _silence_leftovers()
             for half in self._folder.glob("*.orbax-checkpoint-tmp*"):
                 shutil.rmtree(half, ignore_errors=True)  # it may be what fills the disk
             whole = [int(p.name) for p in self._folder.iterdir() if p.name.isdecimal()]
@@ -221,6 +225,24 @@ def write(workdir: Path, params: Any, aux: Any, config: dict, step: int = 0) -> 
     state = TrainState(params, aux, None, None, np.asarray(step, np.int32), None)
     with open_checkpoints(workdir) as checkpoints:
         checkpoints.save(state, config)
+
+
+@functools.cache
+def _silence_leftovers() -> None:
+    """Orbax does not wait for what it had begun beside a part that failed. What becomes
+    of that would be printed as traces, after all has been said."""
+    raised, ignored = sys.excepthook, sys.unraisablehook
+
+    def excepthook(kind, error, trace):
+        if "Event loop is closed" not in str(error):
+            raised(kind, error, trace)
+
+    def unraisablehook(found):
+        code = getattr(found.object, "cr_code", None)
+        if code is None or "orbax" not in code.co_filename:
+            ignored(found)
+
+    sys.excepthook, sys.unraisablehook = excepthook, unraisablehook
 
 
 def _error_number(error: BaseException | None) -> int | None:
