@@ -3,9 +3,12 @@
     emogene train --config head --workdir runs/head --config.data=PORTRAIT
     emogene train --config head:tiny --workdir /tmp/head
 
-PORTRAIT is what `emogene prepare` writes. Sized for a GPU and pictures of 512 px; on a
-CPU `emogene create` chooses smaller sizes by itself. Expect a head PSNR of 30 dB and
-more on the frames that it is trained on.
+PORTRAIT is what `emogene prepare` writes.
+Hardware: one GPU, or several: a step's frames are split among all devices of all hosts.
+    Sized for pictures of 512 px; on a CPU `emogene create` chooses smaller sizes by itself.
+Hours: not measured on a GPU yet; `python benchmarks/train_rates.py` measures the rate of
+    a machine and computes them.
+Expect: `psnr`, of the head on the frames that it is trained on, of 30 dB and more.
 """
 
 from emogene_jax.configs import common
@@ -39,7 +42,7 @@ def get_config(arg=""):
             "matte_weight": 0.1,
         }
     )
-    # train.state.Optimizer
+    # train.state.Optimizer; the rates are for 16 frames over all devices and hosts
     config.optimizer = ConfigDict(HEAD_OPTIMIZER._asdict())
     # train.loop.train
     config.train = ConfigDict(

@@ -3,9 +3,12 @@
     emogene train --config lip_sync --workdir runs/lip_sync --config.data=RECORDS
     emogene train --config lip_sync:tiny --workdir /tmp/lip_sync
 
-One GPU of 80 GB; 1024 clips do not fit a laptop: there, set --config.batch.batch_size=32.
-Expect `val_accuracy` (true pairs told from pairs of the same clip that are at least three
-frames off) above .9.
+Hardware: one GPU of 80 GB, or several: the batch is split among all devices of all hosts.
+    1024 clips do not fit a laptop: there, set --config.batch.batch_size=32.
+Hours: not measured on a GPU yet; `python benchmarks/train_rates.py` measures the rate of
+    a machine and computes them.
+Expect: `val_accuracy` (true pairs told from pairs of the same clip that are at least three
+    frames off) above .9.
 """
 
 from emogene_jax.configs import common
@@ -24,7 +27,7 @@ def get_config(arg=""):
     config.stage = ConfigDict({"windows_per_clip": 4})
     # data.batches.clip_batches
     config.batch = ConfigDict({"batch_size": 1024, "frames": (50,), "neutral": False})
-    # train.state.Optimizer
+    # train.state.Optimizer; the rate is for 1024 clips over all devices and hosts
     config.optimizer = ConfigDict(
         {"learning_rate": 5e-4, "schedule": "cosine", "warmup_steps": 1000}
     )

@@ -49,12 +49,13 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(str(error))
     except _USER_ERRORS as error:
         return _fail(_os_message(error))
-    except OSError as error:
-        if error.errno not in _FULL_DISK:
-            raise
-        return _fail(_os_message(error))
     except KeyboardInterrupt:
         return _fail("interrupted")
+    except Exception as error:
+        full = _full_disk(error)
+        if full is None:
+            raise
+        return _fail(full)
 
 
 def _warn(message, category, filename, lineno, file=None, line=None):
@@ -66,6 +67,19 @@ def _warn(message, category, filename, lineno, file=None, line=None):
 def _fail(message: str) -> int:
     print("error:", " ".join(message.split()), file=sys.stderr)
     return 2
+
+
+def _full_disk(error: BaseException | None) -> str | None:
+    """What a full disk said, if it is behind an error."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL_DISK:
+            return _os_message(error)
+        # TensorFlow's own, which writes records.
+        words = str(getattr(error, "message", ""))
+        if any(words.endswith(os.strerror(number)) for number in _FULL_DISK):
+            return words
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _os_message(error: OSError) -> str:
@@ -155,7 +169,7 @@ def _train(args):
     config = read_config(args.config, args.overrides)
     from emogene_jax.training import train_from_config
 
-    train_from_config(config, args.workdir)
+    train_from_config(config, args.workdir, args.profile)
 
 
 def _evaluate(args):
@@ -329,6 +343,11 @@ def _add_research_commands(command):
         help=f"{', '.join(STAGES)} or a config file; --config.key=value overrides",
     )
     train.add_argument("--workdir", required=True, metavar="DIR")
+    train.add_argument(
+        "--profile",
+        action="store_true",
+        help="leave a trace of some steps in DIR/profile (TensorBoard, Perfetto)",
+    )
 
     evaluate = command("evaluate", _evaluate, "PSNR, SSIM, LMD of videos")
     evaluate.add_argument("--reference", required=True, metavar="REF.mp4")

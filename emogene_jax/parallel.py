@@ -21,6 +21,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from emogene_jax.cache import cache_folder
@@ -32,10 +33,34 @@ AXIS = "data"
 def connect() -> None:
     """Joins the other hosts where $EMOGENE_DISTRIBUTED asks for it (launch/slurm.sbatch).
 
-    To be called before anything else touches a device.
+    To be called before anything else touches a device. The other hosts are found by
+    SLURM's variables (or those of the other launchers that JAX knows), or, by hand, by
+
+        JAX_COORDINATOR_ADDRESS=first-host:1234 EMOGENE_DISTRIBUTED=0/2   # and 1/2
     """
-    if os.environ.get("EMOGENE_DISTRIBUTED"):
+    asked = os.environ.get("EMOGENE_DISTRIBUTED")
+    if not asked or jax.distributed.is_initialized():
+        return
+    index, by_hand, total = asked.partition("/")
+    if by_hand:
+        if not (index.isdecimal() and total.isdecimal() and int(index) < int(total)):
+            raise UserError(
+                f"$EMOGENE_DISTRIBUTED: found {asked!r}, expected INDEX/HOSTS, e.g. 0/2"
+            )
+        if not os.environ.get("JAX_COORDINATOR_ADDRESS"):
+            raise UserError("$JAX_COORDINATOR_ADDRESS: expected HOST:PORT of host 0")
+        jax.distributed.initialize(process_id=int(index), num_processes=int(total))
+        return
+    try:
         jax.distributed.initialize()
+    except ValueError as error:
+        raise UserError(
+            f"$EMOGENE_DISTRIBUTED is set, found no launcher: {error}"
+        ) from error
+    if os.environ.get("SLURM_STEP_TASKS_PER_NODE", "1").partition("(")[0] == "1":
+        # A process a host drives all of its GPUs; under SLURM, JAX takes it that there
+        # is a process for each, and would use only the first.
+        jax.config.update("jax_cuda_visible_devices", "all")
 
 
 def host() -> tuple[int, int]:
@@ -88,7 +113,34 @@ def replicate(tree: Any) -> Any:
 
     It may share memory with a JAX array in `tree`: donate it, and both are gone.
     """
-    return jax.device_put(tree, replicated())
+    if jax.process_count() == 1:
+        return jax.device_put(tree, replicated())
+    return jax.tree.map(_replicate_here, tree)
+
+
+def _replicate_here(leaf: Any) -> jax.Array:
+    """This host's part of an array that all hosts hold whole."""
+    if jax.dtypes.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key):
+        data = _replicate_here(jax.random.key_data(leaf))
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    leaf = np.asarray(leaf)
+    return jax.make_array_from_callback(leaf.shape, replicated(), leaf.__getitem__)
+
+
+def on_one_device(tree: Any) -> Any:
+    """What every device holds whole, as arrays of one device of this host."""
+    if jax.device_count() == 1:
+        return tree
+    return jax.device_put(jax.device_get(tree), jax.local_devices()[0])
+
+
+def first_host_first(make: Callable[[], Any]) -> Any:
+    """make(), on the first host before the others: what it writes, they find."""
+    if is_main_process():
+        made = make()
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("first_host_first")
+    return made if is_main_process() else make()
 
 
 def shard_batch(batch: Any) -> Any:

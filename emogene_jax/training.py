@@ -13,8 +13,9 @@ from emogene_jax.train.loop import TrainResult, train
 from emogene_jax.train.state import Optimizer
 
 
-def train_from_config(config, workdir) -> TrainResult:
-    """Train the stage that `config.name` says (configs/), in work directory `workdir`."""
+def train_from_config(config, workdir, profile: bool = False) -> TrainResult:
+    """Train the stage that `config.name` says (configs/), in work directory `workdir`;
+    with `profile`, a trace of some steps is left there (train.loop)."""
     parallel.connect()
     parallel.enable_compilation_cache()
     name = getattr(config, "name", None)
@@ -31,10 +32,12 @@ def train_from_config(config, workdir) -> TrainResult:
         optimizer=Optimizer(**config.optimizer.to_dict()),
         config=config.to_dict(),
         label=config.name,
+        profile=profile,
         **config.train.to_dict(),
     )
     scores = ", ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
-    print(f"{workdir}: {config.train.steps} steps; {scores}")
+    if parallel.is_main_process():
+        print(f"{workdir}: {config.train.steps} steps; {scores}")
     return result
 
 
@@ -172,7 +175,10 @@ def _records(config, workdir, batches_of):
 
     records = Path(config.data)
     if config.data == "synthetic":
-        records = write_synthetic(World(**config.world.to_dict()), workdir / "data")
+        world = World(**config.world.to_dict())
+        records = parallel.first_host_first(
+            lambda: write_synthetic(world, workdir / "data")
+        )
     hosts = parallel.host()
     options = config.batch.to_dict()
     batches = batches_of(records, "train", seed=config.seed, hosts=hosts, **options)

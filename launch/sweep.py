@@ -12,6 +12,7 @@ Run again, what is finished is not trained again.
 """
 
 import argparse
+import contextlib
 import importlib.util
 import itertools
 import os
@@ -111,6 +112,7 @@ def slurm_script(points: list[Run], folder: Path) -> Path:
 def table(points: list[Run], metric: str) -> str:
     """Tab-separated: each run's `metric` and overrides, best first (the lowest; of PSNR,
     accuracy and confidence the highest); then those that have none."""
+    from emogene_jax.signals import UserError
     from emogene_jax.train.checkpoint import open_checkpoints
 
     sign = (
@@ -120,10 +122,13 @@ def table(points: list[Run], metric: str) -> str:
     for point in points:
         value, step = None, 0
         if (point.workdir / "checkpoints").is_dir():
-            with open_checkpoints(point.workdir) as checkpoints:
-                if checkpoints.latest() is not None:
-                    step = checkpoints.latest()
-                    value = checkpoints.config()["metrics"].get(metric)
+            # A run without one whole checkpoint is a run without a result.
+            with (
+                contextlib.suppress(UserError),
+                open_checkpoints(point.workdir) as checkpoints,
+            ):
+                value = checkpoints.config()["metrics"].get(metric)
+                step = checkpoints.latest()
         found.append((value is None, sign * (value or 0), value, step, point))
     names = list(points[0].overrides)
     rows = [[metric, "step", *names, "workdir"]]

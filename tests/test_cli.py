@@ -189,6 +189,20 @@ def test_expected_failures_are_one_line(capsys, monkeypatch, error, line):
     assert line in _refused(capsys, "doctor")
 
 
+def test_a_disk_that_tensorflow_finds_full_is_one_line(capsys, monkeypatch):
+    class ResourceExhaustedError(Exception):  # as tf.errors has it
+        message = "clips.tfrecord; No space left on device"
+
+    def fail(_):
+        try:
+            raise ResourceExhaustedError
+        except ResourceExhaustedError as error:
+            raise RuntimeError("Failed to write the split") from error
+
+    monkeypatch.setattr(cli, "_doctor", fail)
+    assert "clips.tfrecord; No space left on device" in _refused(capsys, "doctor")
+
+
 def test_a_bug_keeps_its_traceback(monkeypatch):
     def fail(_):
         raise ZeroDivisionError

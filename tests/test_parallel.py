@@ -1,5 +1,11 @@
 """One device and eight give the same gradients; state is donated; numbers are told."""
 
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
 import chex
 import flax.linen as nn
 import jax
@@ -104,3 +110,105 @@ def test_compiled_programs_are_kept(tmp_path, monkeypatch):
         assert jax.config.jax_compilation_cache_dir == str(folder)
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
+
+
+HOST = Path(__file__).parent / "host_of_several.py"
+
+
+def hosts(count, devices, records, workdir):
+    """Runs HOST as `count` processes of `devices` simulated devices each."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    variables = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "JAX_COORDINATOR_ADDRESS": address,
+        "EMOGENE_CACHE": str(workdir.parent / "cache"),
+        "PYTHONPATH": str(HOST.parents[1]),
+    }
+    processes = []
+    for index in range(count):
+        asked = {"EMOGENE_DISTRIBUTED": f"{index}/{count}"} if count > 1 else {}
+        with (workdir.parent / f"{workdir.name}-{index}.txt").open("w") as log:
+            process = subprocess.Popen(
+                [sys.executable, HOST, records, workdir],
+                env=variables | asked,
+                stdout=log,
+                stderr=log,
+            )
+        processes.append((process, log.name))
+    try:
+        for process, log in processes:
+            assert process.wait(900) == 0, Path(log).read_text()[-3000:]
+    finally:
+        for process, _ in processes:
+            process.kill()
+
+
+def apart(one, other):
+    """The norm of the difference, in parts of the norm."""
+    difference = jax.tree.map(lambda a, b: np.asarray(a) - np.asarray(b), one, other)
+    return optax.tree.norm(difference) / optax.tree.norm(one)
+
+
+@pytest.mark.slow
+def test_two_hosts_learn_what_one_does(tmp_path):
+    """2 processes x 2 devices against 1 x 4: gradients, statistics, and parameters after
+    a training that was saved and restored; what two have saved, another number reads."""
+    from emogene_jax.data.records import World, write_synthetic
+    from emogene_jax.train import checkpoint
+
+    # Eight takes of several lengths: the hosts' shares have unlike masks.
+    world = World(0, 2, 1, 1, ("neutral", "happy"), (0.3, 0.7, 1.0))
+    records = write_synthetic(world, tmp_path / "records")
+    one, two = tmp_path / "one", tmp_path / "two"
+    hosts(1, 4, records, one)
+    hosts(2, 2, records, two)
+    gradients = [np.load(folder / "gradient.npy") for folder in (one, two)]
+    assert apart(*gradients) < 1e-4
+    for part in ("streamed", "resident"):
+        a, b = (checkpoint.load(folder / part) for folder in (one, two))
+        assert a.step == b.step == 4
+        assert apart(a.params, b.params) < 1e-4
+        assert apart(a.aux, b.aux) < 1e-4
+
+
+def test_how_hosts_find_each_other_is_checked(monkeypatch):
+    monkeypatch.delenv("JAX_COORDINATOR_ADDRESS", raising=False)
+    for asked, message in (
+        ("0/2", r"\$JAX_COORDINATOR_ADDRESS: expected HOST:PORT"),
+        ("2/2", "found '2/2', expected INDEX/HOSTS"),
+        ("a/2", "found 'a/2', expected INDEX/HOSTS"),
+    ):
+        monkeypatch.setenv("EMOGENE_DISTRIBUTED", asked)
+        with pytest.raises(UserError, match=message):
+            parallel.connect()
+
+
+@pytest.mark.parametrize("tasks, devices", [("1(x2)", "all"), ("4(x2)", "3")])
+def test_one_process_of_a_slurm_host_has_all_of_its_gpus(tasks, devices):
+    """JAX gives a SLURM task one GPU; that is right only where there is a task for each."""
+    variables = os.environ | {
+        "EMOGENE_DISTRIBUTED": "1",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(HOST.parents[1]),
+        "SLURM_JOB_ID": str(os.getpid()),
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_NTASKS": "1",
+        "SLURM_PROCID": "0",
+        "SLURM_LOCALID": "0" if devices == "all" else devices,
+        "SLURM_STEP_TASKS_PER_NODE": tasks,
+    }
+    program = (
+        "import jax; from emogene_jax import parallel; parallel.connect(); "
+        "print(jax._src.xla_bridge.CUDA_VISIBLE_DEVICES.value, parallel.host())"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ended.stdout.split("\n")[0] == f"{devices} (0, 1)", ended.stderr

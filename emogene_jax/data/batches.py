@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emogene_jax.data.tensorflow import load_tensorflow, quiet_tfds
-from emogene_jax.signals import EMOTIONS, UserError
+from emogene_jax.signals import EMOTIONS, UserError, listed
 
 PAIRED = "paired"  # corpus_records.CorpusRecords has it; elsewhere all clips are
 Batches = Callable[[int], Iterator[dict[str, np.ndarray]]]
@@ -212,7 +212,12 @@ _running = weakref.WeakSet()  # the iterators of clip_batches that are still in 
 
 
 def _arrays(data) -> Iterator[dict[str, np.ndarray]]:
-    yield from data.as_numpy_iterator()
+    tf = load_tensorflow()
+    try:
+        yield from data.as_numpy_iterator()
+    except tf.errors.OpError as error:  # they were whole when the training began
+        reason = error.message.splitlines()[0][:200]
+        raise UserError(f"records can't be read any more: {reason}") from error
 
 
 @atexit.register
@@ -248,8 +253,30 @@ def _open(records: Path, split: str) -> _Split:
         raise UserError(
             f"{records}: found splits {list(info.splits)}, expected {split}"
         )
+    _check_layout(records, info)
     files = [str(path) for path in info.splits[split].filepaths]
     return _Split(files, info.splits[split].shard_lengths, info.features)
+
+
+# What is read of a record, and how many axes it has (records.clip_features).
+READ = {
+    **{"content": 2, "f0": 1, "blink": 1, "motion": 2, "neutral_motion": 2},
+    **{"speaker": 0, "emotion": 0, "intensity": 0},
+}
+
+
+def _check_layout(records: Path, info) -> None:
+    """UserError where records are of another kind, or of a version that is not read."""
+    axes = {name: len(info.features[name].shape) for name in info.features}
+    wrong = sorted(name for name in READ if axes.get(name) != READ[name])
+    if not wrong:
+        return
+    name = wrong[0]
+    what = f"{name} with {axes[name]} axes" if name in axes else f"no {name}"
+    raise UserError(
+        f"{records}: found {info.name} records of version {info.version} with {what}, "
+        f"expected clips with {listed(list(READ))}"
+    )
 
 
 def _decode(features) -> Callable:
@@ -275,6 +302,11 @@ def _scan(split: _Split, decode: Callable) -> Iterator[tuple[str, Any]]:
                 yield file, decoded
         except (tf.errors.DataLossError, tf.errors.NotFoundError):
             pass  # told below: it held fewer
+        except tf.errors.InvalidArgumentError as error:
+            reason = error.message.splitlines()[0][:120]
+            raise UserError(
+                f"{file}: record {found} is not what dataset_info.json says ({reason})"
+            ) from error
         if found != count:
             raise UserError(f"{file}: found {found} whole records, expected {count}")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from emogene_jax.signals import FPS, eye_distance
+from emogene_jax.signals import FPS, UserError, eye_distance
 
 # Of the 68 landmarks, (first, one past the last, closed).
 CONTOURS = (
@@ -81,8 +81,11 @@ class Board:
 
     def _write(self, **fields) -> None:
         event = self._event(wall_time=time.time(), **fields)
-        self._records.write(event.SerializeToString())
-        self._file.flush()
+        try:
+            self._records.write(event.SerializeToString())
+            self._file.flush()
+        except OSError as error:  # a full disk: Python does not name the file
+            raise UserError(f"{self._file.name}: {error.strerror}") from error
 
 
 def _encode(picture: np.ndarray) -> bytes:

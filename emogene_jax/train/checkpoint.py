@@ -4,11 +4,24 @@
     workdir/checkpoints/<step>/config   JSON
 
 Saving is asynchronous. A checkpoint counts once it is whole: what a killed process left
-half-written is ignored, and replaced when its step comes round again.
+half-written is ignored, and replaced when its step comes round again. One that was
+damaged later is named, and the one before it is used; a training moves it to
+
+    workdir/damaged/<step>
+
+so that its step can be saved again.
 """
 
 import contextlib
-from collections.abc import Iterator
+import errno
+import functools
+import logging
+import os
+import re
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +33,9 @@ from emogene_jax import parallel
 from emogene_jax.signals import UserError
 from emogene_jax.train.state import TrainState
 from emogene_jax.trees import difference
+
+# What Orbax fails at is told here, in a line; it would print its threads' traces.
+logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
 
 
 class Saved(NamedTuple):
@@ -36,8 +52,10 @@ class Checkpoints:
 
     def __init__(self, workdir: Path, keep: int = 2):
         self.workdir = Path(workdir)
+        self._folder = self.workdir.absolute() / "checkpoints"
+        self._damaged: set[int] = set()
         self._manager = ocp.CheckpointManager(
-            self.workdir.absolute() / "checkpoints",
+            self._folder,
             item_handlers={
                 "state": ocp.StandardCheckpointHandler(),
                 "config": ocp.JsonCheckpointHandler(),
@@ -46,61 +64,130 @@ class Checkpoints:
         )
 
     def latest(self) -> int | None:
-        """The newest step that is whole."""
-        return self._manager.latest_step()
+        """The newest step that is whole, as far as is known."""
+        return max(set(self._manager.all_steps()) - self._damaged, default=None)
 
     def save(self, state: TrainState, config: dict) -> None:
-        """Begins to save; returns when the arrays are copied from the devices."""
-        self._manager.save(
-            int(state.step),
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(_tree(state)),
-                config=ocp.args.JsonSave(config),
-            ),
+        """Begins to save; returns when the arrays are copied from the devices.
+
+        Raises:
+          UserError: the disk is full, say: now, or for the checkpoint before this one.
+        """
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(_tree(state)), config=ocp.args.JsonSave(config)
         )
+        with self._told_in_a_line():
+            self._manager.save(int(state.step), args=items)
 
     def config(self) -> dict:
         """The newest checkpoint's JSON."""
-        return self._restore(config=ocp.args.JsonRestore())["config"]
 
-    def restore(self, state: TrainState) -> TrainState:
-        """The newest checkpoint.
+        def read(step: int) -> dict:
+            return self._read(step, config=ocp.args.JsonRestore())["config"]
+
+        return self._newest(read)
+
+    def restore(self, state: TrainState) -> tuple[TrainState, dict]:
+        """The newest checkpoint and its JSON, to go on from: newer ones that are damaged
+        are put aside.
 
         Args:
           state: one of the same layout: arrays, or shapes.
 
         Raises:
-          UserError: the checkpoint belongs to a model of other sizes or kind.
+          UserError: the checkpoint belongs to a model of other sizes or kind; or none
+            can be read.
         """
         tree = _tree(state)
-        self._check_layout(tree)
-        target = jax.tree.map(_shape, tree)
-        saved = self._restore(state=ocp.args.StandardRestore(target))["state"]
-        return TrainState(key=state.key, **saved)
+        target = ocp.args.StandardRestore(jax.tree.map(_shape, tree))
+
+        def read(step: int) -> Any:
+            self._check_layout(step, tree)
+            return self._read(step, state=target, config=ocp.args.JsonRestore())
+
+        items = self._newest(read)
+        self._put_aside()
+        return TrainState(key=state.key, **items["state"]), items["config"]
 
     def load(self) -> Saved:
         """The newest checkpoint's parameters, on the host, whatever stage it is of."""
-        target = jax.tree.map(_shape, self._layout())
-        items = self._restore(
-            state=ocp.args.StandardRestore(target), config=ocp.args.JsonRestore()
-        )
-        state = jax.tree.map(np.asarray, dict(items["state"]))
+
+        def read(step: int) -> Any:
+            target = jax.tree.map(_shape, self._layout(step))
+            state = ocp.args.StandardRestore(target)
+            items = self._read(step, state=state, config=ocp.args.JsonRestore())
+            return step, jax.tree.map(np.asarray, dict(items["state"])), items["config"]
+
+        step, state, config = self._newest(read)
         params = state["params"] if state["ema"] is None else state["ema"]
-        return Saved(params, state["aux"], items["config"], int(state["step"]))
+        return Saved(params, state["aux"], config, step)
 
     def close(self) -> None:
         """Waits for what is being saved."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        with self._told_in_a_line():
+            try:
+                self._manager.wait_until_finished()
+            finally:
+                self._manager.close()
 
-    def _restore(self, **items) -> Any:
-        return self._manager.restore(self.latest(), args=ocp.args.Composite(**items))
+    def _newest(self, read: Callable[[int], Any]) -> Any:
+        """read(step) of the newest step with which it can be done."""
+        while (step := self.latest()) is not None:
+            try:
+                return read(step)
+            except UserError:
+                raise
+            except Exception as error:  # Orbax and its storage raise all kinds
+                _silence_leftovers()
+                self._damaged.add(step)
+                reason = " ".join(str(error.__cause__ or error).split())[:100]
+                warnings.warn(
+                    f"{self._folder / str(step)}: left out, since it can't be read "
+                    f"({type(error).__name__}: {reason})",
+                    stacklevel=2,
+                )
+        raise UserError(f"{self.workdir}: found no whole checkpoint, expected one")
 
-    def _layout(self) -> Any:
-        return self._manager.item_metadata(self.latest())["state"].tree
+    def _read(self, step: int, **items) -> Any:
+        return self._manager.restore(step, args=ocp.args.Composite(**items))
 
-    def _check_layout(self, tree: Any) -> None:
-        told = difference(self._layout(), tree)
+    def _put_aside(self) -> None:
+        def move():
+            for step in self._damaged:
+                place = self.workdir / "damaged" / str(step)
+                shutil.rmtree(place, ignore_errors=True)
+                place.parent.mkdir(exist_ok=True)
+                if (self._folder / str(step)).exists():
+                    os.rename(self._folder / str(step), place)
+
+        if self._damaged:
+            parallel.first_host_first(move)
+            self._manager.reload()
+
+    @contextlib.contextmanager
+    def _told_in_a_line(self) -> Iterator[None]:
+        """A UserError in place of what a full or failing disk makes of a checkpoint."""
+        try:
+            yield
+        except Exception as error:
+            number = _error_number(error)
+            if number is None:
+                raise
+            _silence_leftovers()
+            for half in self._folder.glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(half, ignore_errors=True)  # it may be what fills the disk
+            whole = [int(p.name) for p in self._folder.iterdir() if p.name.isdecimal()]
+            raise UserError(
+                f"{self._folder}: a checkpoint could not be saved: "
+                f"{os.strerror(number)}; the last whole one is of step "
+                f"{max(whole, default='-')}"
+            ) from error
+
+    def _layout(self, step: int) -> Any:
+        return self._manager.item_metadata(step)["state"].tree
+
+    def _check_layout(self, step: int, tree: Any) -> None:
+        told = difference(self._layout(step), tree)
         if told:
             raise UserError(
                 f"{self.workdir}: its checkpoint is of another model: {told}"
@@ -127,8 +214,6 @@ def load(workdir: Path) -> Saved:
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"{workdir}: found no checkpoints, expected a work directory")
     with open_checkpoints(workdir) as checkpoints:
-        if checkpoints.latest() is None:
-            raise UserError(f"{workdir}: found no whole checkpoint, expected one")
         return checkpoints.load()
 
 
@@ -137,6 +222,37 @@ def write(workdir: Path, params: Any, aux: Any, config: dict, step: int = 0) -> 
     state = TrainState(params, aux, None, None, np.asarray(step, np.int32), None)
     with open_checkpoints(workdir) as checkpoints:
         checkpoints.save(state, config)
+
+
+@functools.cache
+def _silence_leftovers() -> None:
+    """Orbax does not wait for what it had begun beside a part that failed. What becomes
+    of that would be printed as traces, after all has been said."""
+    raised, ignored = sys.excepthook, sys.unraisablehook
+
+    def excepthook(kind, error, trace):
+        if "Event loop is closed" not in str(error):
+            raised(kind, error, trace)
+
+    def unraisablehook(found):
+        code = getattr(found.object, "cr_code", None)
+        if code is None or "orbax" not in code.co_filename:
+            ignored(found)
+
+    sys.excepthook, sys.unraisablehook = excepthook, unraisablehook
+
+
+def _error_number(error: BaseException | None) -> int | None:
+    """The errno behind an error of Orbax, whose storage has it in words."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno:
+            return error.errno
+        if found := re.search(r"os_error_code='(\d+)'", str(error)):
+            return int(found[1])
+        if "RESOURCE_EXHAUSTED" in str(error):
+            return errno.ENOSPC
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _tree(state: TrainState) -> dict:

@@ -13,23 +13,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from emogene_jax import parallel
 from emogene_jax.signals import Stage, UserError
 from emogene_jax.train.board import Board
 from emogene_jax.train.checkpoint import Checkpoints, open_checkpoints
+from emogene_jax.train.feed import Batch, Resident, Streamed
 from emogene_jax.train.progress import Progress
+from emogene_jax.train.speed import Speed, Trace
 from emogene_jax.train.state import (
     Optimizer,
     TrainState,
     init_state,
     make_optimizer,
     make_step,
-    step_key,
 )
-
-Batch = Mapping[str, Any]
 
 
 class TrainingDiverged(UserError):
@@ -85,6 +83,7 @@ def train(
     deterministic: bool = False,
     config: Mapping[str, Any] | None = None,
     label: str = "train",
+    profile: bool = False,
 ) -> TrainResult:
     """Trains `stage` up to `steps` steps, from where `workdir` left off.
 
@@ -105,6 +104,8 @@ def train(
       deterministic: the same bits on a GPU, too, at some cost.
       config: JSON, kept with the checkpoints.
       label: the name on the progress bar.
+      profile: whether a trace of some steps is left in `workdir`/profile, for
+        TensorBoard's profiler or Perfetto.
 
     Raises:
       TrainingDiverged: a loss or a gradient was not finite, and at which step. Nothing
@@ -115,9 +116,9 @@ def train(
     step = make_step(stage, transform, ema)
     frozen = parallel.replicate(frozen)
     if callable(batch_source):
-        scan_steps, feed = 1, _Streamed(step, batch_source, frozen, deterministic)
+        scan_steps, feed = 1, Streamed(step, batch_source, frozen, deterministic)
     else:
-        feed = _Resident(step, stage, batch_source, frozen, deterministic)
+        feed = Resident(step, stage, batch_source, frozen, deterministic)
     init_key, run_key = jax.random.split(jax.random.key(seed))
 
     def init(batch, initial):
@@ -130,9 +131,9 @@ def train(
         # 2. else `initial`: parameters of another training, a new optimiser;
         # 3. else what stage.init gives.
         if checkpoints.latest() is not None:
-            record = checkpoints.config()
+            layout = jax.eval_shape(init, example, initial)
+            state, record = checkpoints.restore(layout)
             _check_seed(record, seed, workdir)
-            state = checkpoints.restore(jax.eval_shape(init, example, initial))
         else:
             record = {"seed": seed, "metrics": {}, "seconds": 0.0}
             state = parallel.data_parallel(init, donate=())(example, initial)
@@ -140,7 +141,9 @@ def train(
         record["config"] = dict(config or record.get("config", {}))
         plan = Plan(steps, ckpt_steps, log_steps, val_steps, scan_steps)
         validate = _validation(stage, frozen, val_batches, example)
-        state = _loop(state, plan, feed, checkpoints, validate, record, label)
+        wanted = profile and parallel.is_main_process()
+        trace = Trace(checkpoints.workdir / "profile", wanted)
+        state = _loop(state, plan, feed, checkpoints, validate, record, label, trace)
     average = state.params if state.ema is None else state.ema
     return TrainResult(
         state.params, average, state.aux, record["metrics"], record["seconds"]
@@ -150,11 +153,12 @@ def train(
 def _loop(
     state: TrainState,
     plan: Plan,
-    feed: "_Streamed | _Resident",
+    feed: Streamed | Resident,
     checkpoints: Checkpoints,
     validate: Callable,
     record: dict,
     label: str,
+    trace: Trace,
 ) -> TrainState:
     """Runs the plan from the state's step on; `record` gets metrics and seconds."""
     step = int(state.step)
@@ -164,20 +168,23 @@ def _loop(
     main = parallel.is_main_process()
     board = Board(checkpoints.workdir / "board", step) if main else None
     progress = Progress(plan.steps, label, start=step) if main else None
-    reports = _Reports(label)
+    reports, speed = _Reports(label), Speed(feed.rows)
     feed.start(step)
     while step < plan.steps:
         stop = plan.stop(step)
-        state, report = feed.advance(state, stop)
-        reports.add(step, report)
+        with trace.dispatch(step):
+            state, report = feed.advance(state, stop)
+            reports.add(step, report)
         step = stop
+        speed.begin(step, feed.waited)  # only now: the first dispatch compiles
         if progress:
-            progress.update(step, reports.latest)
+            progress.update(step, reports.latest | speed.latest)
         if plan.due(step, plan.log_steps):
             record["metrics"] |= reports.mean()
             record["seconds"] = time.perf_counter() - began
+            rates = speed.lap(step, feed.waited)
             if board:
-                board.scalars(step, record["metrics"])
+                board.scalars(step, record["metrics"] | rates)
         if plan.due(step, plan.val_steps):
             reports.check()
             scalars, images = validate(state)
@@ -189,8 +196,9 @@ def _loop(
             reports.check()  # nothing that is not finite is ever saved
             record["seconds"] = time.perf_counter() - began
             checkpoints.save(state, record)
+    trace.close()
     if main:
-        progress.close(reports.latest)
+        progress.close(reports.latest | speed.latest)
         board.close()
     return state
 
@@ -238,106 +246,6 @@ class _Reports:
         return means
 
 
-class _Streamed:
-    """Steps on batches that the host makes."""
-
-    def __init__(self, step, batches, frozen, deterministic):
-        def advance(state, frozen, batch):
-            state, metrics = step(state, frozen, batch)
-            return state, _report(metrics)
-
-        self._advance = parallel.data_parallel(advance, (0,), deterministic)
-        self._batches, self._frozen = batches, frozen
-
-    def example(self) -> Batch:
-        """A batch, for its shapes."""
-        return next(iter(self._batches(0)))
-
-    def start(self, step: int) -> None:
-        """The next batch is that of `step`."""
-        self._iterator = iter(self._batches(step))
-
-    def advance(self, state: TrainState, stop: int) -> tuple[TrainState, dict]:
-        """One step; `stop` is the next."""
-        try:
-            batch = next(self._iterator)
-        except StopIteration:
-            raise UserError(f"the data ended at step {stop - 1}") from None
-        return self._advance(state, self._frozen, parallel.shard_batch(batch))
-
-
-class _Resident:
-    """Steps on batches that are drawn on the devices."""
-
-    def __init__(self, step, stage, data, frozen, deterministic):
-        if stage.sample is None:
-            raise UserError("this stage cannot draw from arrays: it needs batches")
-
-        def one(state, frozen, data):
-            draw = step_key(state, "sample")
-            batch = parallel.spread(stage.sample(data, draw, state.step))
-            state, metrics = step(state, frozen, batch)
-            return state, _report(metrics)
-
-        def many(state, frozen, data, stop):
-            def body(carry):
-                state, total = carry
-                state, report = one(state, frozen, data)
-                return state, {
-                    "steps": total["steps"] + 1,
-                    "finite": report["finite"],
-                    "sums": jax.tree.map(jnp.add, total["sums"], report["sums"]),
-                }
-
-            def unfinished(carry):
-                state, total = carry
-                return (state.step < stop) & total["finite"]
-
-            # A loop whose length is an argument: one program, and so the same bits,
-            # however logs, checkpoints and kills cut the dispatches.
-            shapes = jax.eval_shape(one, state, frozen, data)[1]
-            zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-            total = zero | {"finite": jnp.array(True)}
-            return jax.lax.while_loop(unfinished, body, (state, total))
-
-        # XLA:CPU runs a convolution inside a loop ten times slower than outside.
-        self._in_loop = parallel.loops_on_device()
-        self._advance = parallel.data_parallel(
-            many if self._in_loop else one, (0,), deterministic
-        )
-        self._data, self._frozen = parallel.replicate(dict(data)), frozen
-        self._sample = stage.sample
-
-    def example(self) -> Batch:
-        """A batch, for its shapes."""
-        return jax.jit(self._sample)(self._data, jax.random.key(0), 0)
-
-    def start(self, step: int) -> None:
-        """Nothing to do: the state knows the step."""
-
-    def advance(self, state: TrainState, stop: int) -> tuple[TrainState, dict]:
-        """All the steps to `stop`, in one dispatch where that pays."""
-        if self._in_loop:
-            return self._advance(state, self._frozen, self._data, stop)
-        reports = []
-        for _ in range(int(state.step), stop):
-            state, report = self._advance(state, self._frozen, self._data)
-            reports.append(jax.device_get(report))
-            if not report["finite"]:
-                break
-        return state, {
-            "steps": len(reports),
-            "finite": reports[-1]["finite"],
-            "sums": jax.tree.map(lambda *x: sum(x), *(r["sums"] for r in reports)),
-        }
-
-
-def _report(metrics: dict) -> dict:
-    """What one step says; `sums` add up over the steps of a dispatch."""
-    finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["gradient_norm"])
-    return {"steps": jnp.ones((), jnp.int32), "finite": finite, "sums": metrics}
-
-
 def _validation(stage: Stage, frozen: Any, val_batches: Sequence, example: Batch):
     """state -> (scalars `val_…`, pictures), under the averaged parameters."""
 
@@ -358,10 +266,12 @@ def _validation(stage: Stage, frozen: Any, val_batches: Sequence, example: Batch
             f"val_{name}": float(sum(row[name] for row in rows) / len(rows))
             for name in (rows[0] if rows else ())
         }
-        if stage.images is None:
+        if stage.images is None or not parallel.is_main_process():
             return scalars, {}
         batch = placed[0] if placed else example
-        return scalars, stage.images(params, state.aux, frozen, batch)
+        # Host code: it can't run on devices that belong to other hosts, too.
+        here = parallel.on_one_device((params, state.aux, frozen, batch))
+        return scalars, stage.images(*here)
 
     placed = [parallel.replicate(batch) for batch in val_batches]
     return validate

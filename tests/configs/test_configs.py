@@ -72,6 +72,17 @@ def test_sweeps_override_what_is_there(name):
             config.update_from_flattened_dict(point)  # raises on a typo or a type
 
 
+@pytest.mark.parametrize("name", CONFIGURED)
+def test_a_header_says_what_to_type_and_to_expect(name):
+    path = ROOT / "configs" / f"{name}.py"
+    header = load(path).__doc__
+    assert f"emogene train --config {name} --workdir" in header
+    for what in ("Hardware: ", "Hours: ", "Expect: `"):
+        assert f"\n{what}" in header, what
+    # A rate means nothing without the size of the batch that it is for.
+    assert "over all devices and hosts" in path.read_text()
+
+
 def test_an_unknown_argument_is_told():
     with pytest.raises(UserError, match="'big'.*tiny"):
         load(ROOT / "configs" / "head.py").get_config("big")

@@ -1,6 +1,7 @@
 """Batches are a function of (seed, step), and hold what the records hold."""
 
 import itertools
+import json
 import re
 import shutil
 import subprocess
@@ -242,3 +243,55 @@ def test_a_damaged_file_is_named(folder, tmp_path, damage):
             rf"{re.escape(str(shard))}: found \d whole records, expected 6", line
         )
     next(clip_batches(copied, "train")(0))  # which is whole
+
+
+def rewritten(folder, to, change):
+    """A copy of the records whose train examples went through change(features)."""
+    import tensorflow as tf
+
+    copied = Path(shutil.copytree(folder, to))
+    (shard,) = copied.glob("*train.tfrecord*")
+    records = [bytes(record.numpy()) for record in tf.data.TFRecordDataset(str(shard))]
+    with tf.io.TFRecordWriter(str(shard)) as writer:
+        for number, record in enumerate(records):
+            example = tf.train.Example.FromString(record)
+            if number == 3:
+                change(example.features.feature)
+            writer.write(example.SerializeToString())
+    return copied
+
+
+def test_a_record_that_lacks_something_is_named(folder, tmp_path):
+    changed = rewritten(folder, tmp_path / "r", lambda feature: feature.pop("f0"))
+    for read in (clip_batches, emotion_pairs):
+        with pytest.raises(UserError, match="train.tfrecord.*: record 3 is not what"):
+            read(changed)
+
+
+@pytest.mark.parametrize("name, what", [("f0", "no f0"), ("motion", "motion with 1")])
+def test_records_of_another_version_are_told(folder, tmp_path, name, what):
+    copied = Path(shutil.copytree(folder, tmp_path / "records"))
+    for path in (copied / "features.json", copied / "dataset_info.json"):
+        content = json.loads(path.read_text())
+        features = content.get("featuresDict", {}).get("features", {})
+        if features and what.startswith("no"):
+            del features[name]
+        elif features:
+            features[name]["tensor"]["shape"]["dimensions"].pop()
+        if "version" in content:
+            content["version"] = "2.0.0"
+        path.write_text(json.dumps(content))
+    for read in (clip_batches, emotion_pairs):
+        with pytest.raises(UserError, match=f"records of version 2.0.0 with {what}"):
+            read(copied)
+
+
+def test_what_can_no_longer_be_read_is_told(folder, tmp_path):
+    copied = Path(shutil.copytree(folder, tmp_path / "records"))
+    batches = clip_batches(copied, batch_size=4)(0)
+    next(batches)
+    for shard in copied.glob("*.tfrecord*"):
+        shard.unlink()
+    with pytest.raises(UserError, match="records can't be read any more.*No such file"):
+        for _ in range(100):
+            next(batches)

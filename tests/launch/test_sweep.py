@@ -85,3 +85,60 @@ def test_a_job_array_has_every_run(sweep, tmp_path):
     assert "--array=0-8" in text and text.count("exec emogene train") == 9
     checked = subprocess.run(["sh", "-n"], input=text, text=True)
     assert checked.returncode == 0
+
+
+# Two rates and two widths of a real training; one rate is as wrong as can be.
+CONFIG = """
+from emogene_jax.configs import motion_to_emotion
+
+def get_config(arg=""):
+    return motion_to_emotion.get_config("tiny")
+
+def sweep_lr():
+    for rate in (1e-3, 1e30):
+        yield {"optimizer.learning_rate": rate, "optimizer.warmup_steps": 0}
+
+def sweep_width():
+    for hidden in (4, 32):
+        yield {"model.hidden": hidden}
+"""
+
+
+@pytest.mark.slow
+def test_four_real_trainings_and_one_table(tmp_path):
+    from emogene_jax.data.records import World, write_synthetic
+
+    world = World(1, 1, 1, 1, ("neutral", "happy"), (1.0,))
+    records = write_synthetic(world, tmp_path / "records")
+    (tmp_path / "small.py").write_text(CONFIG)
+    (tmp_path / "emogene").write_text(
+        f'#!/bin/sh\nexec "{sys.executable}" -m emogene_jax.cli "$@"\n'
+    )
+    (tmp_path / "emogene").chmod(0o755)
+    variables = {
+        "PATH": os.pathsep.join([str(tmp_path), os.environ["PATH"]]),
+        "CUDA_VISIBLE_DEVICES": "0,1",  # two at a time
+        "JAX_PLATFORMS": "cpu",
+        "EMOGENE_CACHE": str(tmp_path / "cache"),
+    }
+    call = [sys.executable, SWEEP, tmp_path / "small.py", "lr,width", "--run"]
+    ended = subprocess.run(
+        [*call, "--workdir", tmp_path / "runs", "--", f"--config.data={records}"],
+        env=os.environ | variables,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    table = ended.stdout.splitlines()[-5:]
+    assert (tmp_path / "runs/small/sweep.tsv").read_text().splitlines() == table
+    head, *rows = (row.split("\t") for row in table)
+    assert head[0] == "val_loss" and head[-2] == "model.hidden"
+    assert float(rows[0][0]) < float(rows[1][0])
+    assert [row[0] for row in rows[2:]] == ["-", "-"]
+    assert [row[1] for row in rows] == ["2", "2", "0", "0"]  # steps
+    assert {row[-2] for row in rows[:2]} == {row[-2] for row in rows[2:]} == {"4", "32"}
+    for row in rows:
+        log = Path(row[-1], "log.txt").read_text()
+        assert ("not finite at step 1" in log) == (row[0] == "-"), log
+    assert ended.stdout.count("failed (2)") == 2

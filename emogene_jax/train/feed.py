@@ -1,0 +1,133 @@
+"""Where a training's batches come from, and the steps on them.
+
+Both kinds (see loop.py) have `example()`, a batch for its shapes; `rows`, how many
+examples a step sees on all hosts; `start(step)`; `advance(state, stop)`, steps up to
+`stop`; and `waited`, the seconds in which the host had no batch to hand over.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emogene_jax import parallel
+from emogene_jax.signals import UserError
+from emogene_jax.train.state import TrainState, step_key
+
+Batch = Mapping[str, Any]
+
+
+class Streamed:
+    """Steps on batches that the host makes."""
+
+    def __init__(self, step, batches, frozen, deterministic):
+        def advance(state, frozen, batch):
+            state, metrics = step(state, frozen, batch)
+            return state, _report(metrics)
+
+        self._advance = parallel.data_parallel(advance, (0,), deterministic)
+        self._batches, self._frozen = batches, frozen
+        self.waited = 0.0
+
+    def example(self) -> Batch:
+        """A batch, for its shapes."""
+        batch = next(iter(self._batches(0)))
+        self.rows = _rows(batch) * parallel.host()[1]
+        return batch
+
+    def start(self, step: int) -> None:
+        """The next batch is that of `step`."""
+        self._iterator = iter(self._batches(step))
+
+    def advance(self, state: TrainState, stop: int) -> tuple[TrainState, dict]:
+        """One step; `stop` is the next."""
+        began = time.perf_counter()
+        try:
+            batch = next(self._iterator)
+        except StopIteration:
+            raise UserError(f"the data ended at step {stop - 1}") from None
+        self.waited += time.perf_counter() - began
+        return self._advance(state, self._frozen, parallel.shard_batch(batch))
+
+
+class Resident:
+    """Steps on batches that are drawn on the devices."""
+
+    def __init__(self, step, stage, data, frozen, deterministic):
+        if stage.sample is None:
+            raise UserError("this stage cannot draw from arrays: it needs batches")
+
+        def one(state, frozen, data):
+            draw = step_key(state, "sample")
+            batch = parallel.spread(stage.sample(data, draw, state.step))
+            state, metrics = step(state, frozen, batch)
+            return state, _report(metrics)
+
+        def many(state, frozen, data, stop):
+            def body(carry):
+                state, total = carry
+                state, report = one(state, frozen, data)
+                return state, {
+                    "steps": total["steps"] + 1,
+                    "finite": report["finite"],
+                    "sums": jax.tree.map(jnp.add, total["sums"], report["sums"]),
+                }
+
+            def unfinished(carry):
+                state, total = carry
+                return (state.step < stop) & total["finite"]
+
+            # A loop whose length is an argument: one program, and so the same bits,
+            # however logs, checkpoints and kills cut the dispatches.
+            shapes = jax.eval_shape(one, state, frozen, data)[1]
+            zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+            total = zero | {"finite": jnp.array(True)}
+            return jax.lax.while_loop(unfinished, body, (state, total))
+
+        # XLA:CPU runs a convolution inside a loop ten times slower than outside.
+        self._in_loop = parallel.loops_on_device()
+        self._advance = parallel.data_parallel(
+            many if self._in_loop else one, (0,), deterministic
+        )
+        self._data, self._frozen = parallel.replicate(dict(data)), frozen
+        self._sample = stage.sample
+        self.waited = 0.0  # and so it stays
+
+    def example(self) -> Batch:
+        """A batch, for its shapes."""
+        batch = jax.jit(self._sample)(self._data, jax.random.key(0), 0)
+        self.rows = _rows(batch)
+        return batch
+
+    def start(self, step: int) -> None:
+        """Nothing to do: the state knows the step."""
+
+    def advance(self, state: TrainState, stop: int) -> tuple[TrainState, dict]:
+        """All the steps to `stop`, in one dispatch where that pays."""
+        if self._in_loop:
+            return self._advance(state, self._frozen, self._data, stop)
+        reports = []
+        for _ in range(int(state.step), stop):
+            state, report = self._advance(state, self._frozen, self._data)
+            reports.append(jax.device_get(report))
+            if not report["finite"]:
+                break
+        return state, {
+            "steps": len(reports),
+            "finite": reports[-1]["finite"],
+            "sums": jax.tree.map(lambda *x: sum(x), *(r["sums"] for r in reports)),
+        }
+
+
+def _report(metrics: dict) -> dict:
+    """What one step says; `sums` add up over the steps of a dispatch."""
+    finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["gradient_norm"])
+    return {"steps": jnp.ones((), jnp.int32), "finite": finite, "sums": metrics}
+
+
+def _rows(batch: Batch) -> int:
+    """How many examples a batch has: clips, pairs or frames."""
+    return max(np.shape(leaf)[0] for leaf in jax.tree.leaves(batch) if np.ndim(leaf))

@@ -1,0 +1,62 @@
+"""One host of a training on several, or the only one: started by test_parallel.py.
+
+    python host_of_several.py RECORDS WORKDIR
+
+Trains a stage on streamed batches and one on resident data; both are stopped after two
+steps and go on from their checkpoints. Then gradients of one batch, from where they end.
+"""
+
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from emogene_jax import parallel, training
+from emogene_jax.cli import read_config
+from emogene_jax.train.loop import train
+from emogene_jax.train.state import Optimizer
+
+sys.path.insert(0, str(Path(__file__).parent / "train"))
+from tiny_stage import resident, tiny_stage  # noqa: E402
+
+FLAGS = (
+    "--config.batch.batch_size=8 --config.batch.frames=(60,) "
+    "--config.optimizer.warmup_steps=0 --config.optimizer.schedule=constant"
+)
+
+
+def main(records: str, workdir: Path) -> None:
+    parallel.connect()
+    for steps in (2, 4):
+        flags = [*FLAGS.split(), f"--config.data={records}"]
+        config = read_config("audio_to_motion:tiny", flags)
+        config.train.steps = steps
+        result = training.train_from_config(config, workdir / "streamed")
+        train(
+            tiny_stage(),
+            workdir=workdir / "resident",
+            steps=steps,
+            batch_source=resident(),
+            optimizer=Optimizer(learning_rate=0.1, schedule="constant"),
+            log_steps=1,
+        )
+    stage, batches, _, _ = training._audio_to_motion(config, workdir)
+    batch = parallel.shard_batch(next(batches(4)))
+    assert len(batch["mask"].addressable_shards) == jax.local_device_count()
+
+    def gradient(params, aux, batch):
+        def loss(params):
+            return stage.loss(params, aux, None, batch, jax.random.key(1), 4)[:2]
+
+        return jax.grad(loss, has_aux=True)(params)[0]
+
+    gradient = parallel.data_parallel(gradient, donate=())
+    made = jax.tree.leaves(gradient(result.params, result.aux, batch))
+    if parallel.is_main_process():
+        flat = np.concatenate([np.ravel(leaf) for leaf in made])
+        np.save(workdir / "gradient.npy", flat)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
