@@ -108,7 +108,7 @@ def create(
     varied = vary(training, deformation, takes.filmed)
     known = (deformation, spoken, heard, varied, takes)
     avatar, results = learn(training, plan, work, *known)
-    avatar.info |= {"request": request, "filmed_emotions": takes.filmed}
+    avatar.info.update(request=request, filmed_emotions=takes.filmed)
     shown = cut(portrait, slice(-held, None)) if held else training
     metrics = evaluate_avatar(avatar, shown, out, face_model, held_out=held > 0)
     write_json(out / "metrics.json", metrics | _circumstances(results, began))

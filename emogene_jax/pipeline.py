@@ -33,7 +33,7 @@ from emogene_jax.motion_to_emotion.deformation import deform
 from emogene_jax.motion_to_emotion.fit import fit_prior, fit_style
 from emogene_jax.motion_to_emotion.manifold import fit_manifold, project
 from emogene_jax.pose.join import join_poses
-from emogene_jax.pose.sampler import ping_pong, sample_idle
+from emogene_jax.pose.sampler import head_path, sample_idle
 from emogene_jax.signals import (
     EMOTIONS,
     NUM_LANDMARKS,
@@ -179,15 +179,8 @@ def _generate(model, params, aux, content, f0, key, first):
 
 def head_poses(source: Pose, speech: np.ndarray, seed: int) -> Pose:
     """[T] poses: the portrait's own while there is speech, turned back and forth where
-    it outlasts them; the idle sampler's where it is silent. Joined without a jump."""
-    pieces, place = [], 0
-    for start, stop, talking in _stretches(speech):
-        if talking:
-            pieces.append(ping_pong(source, stop - start, place))
-            place += stop - start
-        else:
-            pieces.append(sample_idle(source, stop - start, seed + start))
-    return join_poses(pieces)
+    it outlasts them; the idle sampler's where it is silent."""
+    return head_path(source, _stretches(speech), seed)
 
 
 def one_after_the_other(portrait: Portrait) -> Pose:
