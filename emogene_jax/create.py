@@ -20,12 +20,20 @@ from emogene_jax import __version__, parallel
 from emogene_jax.avatar import save_avatar, write_json
 from emogene_jax.cache import cache_folder
 from emogene_jax.data.pack import load_portrait, save_portrait
+from emogene_jax.data.pairs import NEUTRAL, Takes, takes_of
 from emogene_jax.data.schema import Portrait
-from emogene_jax.emotion_to_video.fit import Plan
+from emogene_jax.emotion_to_video.fit import Plan, thinned
 from emogene_jax.emotion_to_video.head import HeadSize
 from emogene_jax.emotion_to_video.torso import TorsoSize
 from emogene_jax.evaluate.avatar import evaluate_avatar
-from emogene_jax.pipeline import Lesson, learn, learn_prior, random_expressions
+from emogene_jax.pipeline import (
+    FELT,
+    Lesson,
+    learn,
+    learn_prior,
+    learn_style,
+    random_expressions,
+)
 from emogene_jax.signals import FPS, Pose, UserError
 from emogene_jax.train import checkpoint
 
@@ -92,21 +100,26 @@ def create(
         portrait = _portrait(sources, work, size, crop, face_model, heard, not spoken)
         held = held_out(len(portrait.frames), holdout_seconds)
     prior = prior or load_deformation(None)  # it takes a while, when first asked for
-    known = len(portrait.frames) - held
-    portrait = without_hindsight(portrait, known)
-    training = cut(portrait, slice(0, known))
+    portrait = without_hindsight(portrait, len(portrait.frames) - held)
+    training = cut(portrait, slice(0, len(portrait.frames) - held))
     plan = lesson(portrait.camera.size, preset, len(training.frames))
-    varied = vary(training, prior)
-    avatar, results = learn(training, plan, work, prior, spoken, heard, varied)
-    avatar.info["request"] = request
-    shown = cut(portrait, slice(known, None)) if held else training
+    takes = told_takes(training)
+    deformation = learn_style(takes, prior, work / "deformation")
+    varied = vary(training, deformation, takes.filmed)
+    known = (deformation, spoken, heard, varied, takes)
+    avatar, results = learn(training, plan, work, *known)
+    avatar.info.update(request=request, filmed_emotions=takes.filmed)
+    shown = cut(portrait, slice(-held, None)) if held else training
     metrics = evaluate_avatar(avatar, shown, out, face_model, held_out=held > 0)
-    metrics |= _circumstances(results, began)
-    write_json(out / "metrics.json", metrics)
+    write_json(out / "metrics.json", metrics | _circumstances(results, began))
     save_avatar(avatar, out)
     shutil.rmtree(work)
+    print(f"{out}: done{_scores(metrics)}")
+
+
+def _scores(metrics: dict) -> str:
     scores = {name: round(value, 2) for name, value in metrics.get("psnr", {}).items()}
-    print(f"{out}: done" + (f", held-out PSNR {scores}" if scores else ""))
+    return f", held-out PSNR {scores}" if scores else ""
 
 
 def _circumstances(results: dict, began: float) -> dict:
@@ -203,11 +216,29 @@ def cut(portrait: Portrait, part: slice) -> Portrait:
     return Portrait(**values)
 
 
-def vary(portrait: Portrait, deformation, count: int = VARIED_FRAMES) -> Portrait:
-    """`count` frames of a portrait, warped to expressions that were never filmed."""
+def told_takes(portrait: Portrait) -> Takes:
+    """The takes of a portrait, and a line for people where it has emotional ones."""
+    takes = takes_of(portrait)
+    if takes.told:
+        print(takes.told)
+    return takes
+
+
+def vary(
+    portrait: Portrait, deformation, filmed=(), count: int = VARIED_FRAMES
+) -> Portrait | None:
+    """Frames of a portrait, warped to the expressions that were never filmed: `count`,
+    less the share of the emotions that were; None where all were."""
     from emogene_jax.face.augment import augment
     from emogene_jax.face.landmarks import to_68
 
+    missing = [name for name in FELT if name not in filmed]
+    if not missing:
+        return None
+    count = round(count * len(missing) / len(FELT))
+    calm = portrait.emotion == NEUTRAL
+    if filmed and not calm.all():
+        portrait = thinned(portrait, np.flatnonzero(calm))
     augmented = augment(
         portrait.frames,
         (portrait.head_matte, portrait.torso_matte),
@@ -215,7 +246,7 @@ def vary(portrait: Portrait, deformation, count: int = VARIED_FRAMES) -> Portrai
         portrait.rest_mesh,
         portrait.pose,
         portrait.camera,
-        lambda motion, rng: random_expressions(motion, deformation, rng),
+        lambda motion, rng: random_expressions(motion, deformation, rng, missing),
         np.random.default_rng(0),
         count,
     )

@@ -6,7 +6,9 @@ import re
 
 import numpy as np
 
-from emogene_jax.signals import EMOTIONS, FPS, UserError
+from emogene_jax.signals import EMOTIONS, FPS, UserError, listed
+
+STRONGEST = 2.0  # intensity; faces are learned up to about 1.2, then they are stretched
 
 _STEP = re.compile(r"(?:(?P<seconds>[^=]*)s=)?(?P<name>[^:=]*)(?::(?P<intensity>.*))?")
 
@@ -16,8 +18,8 @@ def parse_emotion(text: str) -> list[tuple[float, str, float]]:
 
     Args:
       text: `happy`, `happy:0.7`, or steps `0s=neutral,3s=happy:0.8`. The intensity is a
-        finite number >= 0 (1 = as learned); an emotion holds until the next step, the
-        first one from the start.
+        number from 0 to STRONGEST (1 = as learned); an emotion holds until the next
+        step, the first one from the start.
     """
     steps = text.split(",")
     track = [_parse_step(step.strip(), timed=len(steps) > 1) for step in steps]
@@ -34,12 +36,26 @@ def _parse_step(step: str, timed: bool) -> tuple[float, str, float]:
             f"emotion '{step}': expected happy, happy:0.7 or 0s=neutral,3s=happy:0.8"
         )
     seconds, intensity = match["seconds"] or "0", match["intensity"]
+    begins = _number(seconds, f"emotion '{step}': the time '{seconds}'")
+    name, amount = _known(match["name"].strip().lower()), 1.0
+    if intensity is not None:
+        amount = _number(intensity, f"emotion '{step}': the intensity '{intensity}'")
+    if amount > STRONGEST:
+        raise UserError(
+            f"emotion '{step}': found intensity {amount:g}, expected 0 to {STRONGEST:g} "
+            "(1 is the whole expression)"
+        )
+    return begins, name, amount
+
+
+def never_reached(track: list[tuple[float, str, float]], frames: int) -> str:
+    """A line on the steps of a track that begin after so many frames; empty if none."""
+    seconds = frames / FPS
+    late = [f"{start:g}s={name}" for start, name, _ in track if start >= seconds > 0]
+    if not late:
+        return ""
     return (
-        _number(seconds, f"emotion '{step}': the time '{seconds}'"),
-        _known(match["name"].strip().lower()),
-        1.0
-        if intensity is None
-        else _number(intensity, f"emotion '{step}': the intensity '{intensity}'"),
+        f"the emotion track outlasts the {seconds:.1f} s of speech: no {listed(late)}"
     )
 
 

@@ -9,7 +9,7 @@
 Only this file and cli.py know all three stages.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,17 +22,18 @@ from emogene_jax.audio.mel import BANDS
 from emogene_jax.audio_to_motion.fit import fit_person
 from emogene_jax.audio_to_motion.vae import STRIDE, AudioToMotion, generate
 from emogene_jax.avatar import Avatar, typed
+from emogene_jax.data.pairs import Takes, added_by_emotion, takes_of
 from emogene_jax.data.schema import Portrait
 from emogene_jax.data.synthetic import make_take
 from emogene_jax.emotion_to_video.fit import Plan as FieldPlan
 from emogene_jax.emotion_to_video.fit import fit_fields
 from emogene_jax.emotions import emotion_curve
-from emogene_jax.motion_to_emotion.blink import add_blinks, natural_blinks, open_lids
+from emogene_jax.motion_to_emotion.blink import add_blinks, natural_blinks
 from emogene_jax.motion_to_emotion.deformation import deform
-from emogene_jax.motion_to_emotion.fit import fit_prior
+from emogene_jax.motion_to_emotion.fit import fit_prior, fit_style
 from emogene_jax.motion_to_emotion.manifold import fit_manifold, project
 from emogene_jax.pose.join import join_poses
-from emogene_jax.pose.sampler import ping_pong, sample_idle
+from emogene_jax.pose.sampler import head_path, sample_idle
 from emogene_jax.signals import (
     EMOTIONS,
     NUM_LANDMARKS,
@@ -48,6 +49,7 @@ CONTEXT = 64  # frames of speech on either side of a chunk; a multiple, too
 PRIOR_TAKES = 40  # synthetic talkers that the generic deformation model learns from
 KEEPING = 0.5  # how far motion is brought onto the person's manifold
 SHORTEST_IDLE = 15  # frames; a shorter pause is part of the talking
+FELT = tuple(name for name in EMOTIONS if name != "neutral")
 
 
 class Performance(NamedTuple):
@@ -177,15 +179,16 @@ def _generate(model, params, aux, content, f0, key, first):
 
 def head_poses(source: Pose, speech: np.ndarray, seed: int) -> Pose:
     """[T] poses: the portrait's own while there is speech, turned back and forth where
-    it outlasts them; the idle sampler's where it is silent. Joined without a jump."""
-    pieces, place = [], 0
-    for start, stop, talking in _stretches(speech):
-        if talking:
-            pieces.append(ping_pong(source, stop - start, place))
-            place += stop - start
-        else:
-            pieces.append(sample_idle(source, stop - start, seed + start))
-    return join_poses(pieces)
+    it outlasts them; the idle sampler's where it is silent."""
+    return head_path(source, _stretches(speech), seed)
+
+
+def one_after_the_other(portrait: Portrait) -> Pose:
+    """The head poses [T] of a portrait of several clips, as if the head had gone on from
+    where the last clip left it."""
+    starts = np.flatnonzero(np.diff(portrait.clip)) + 1
+    parts = (np.split(part, starts) for part in portrait.pose)
+    return join_poses([Pose(*clip) for clip in zip(*parts, strict=True)])
 
 
 def _stretches(speech: np.ndarray):
@@ -226,10 +229,21 @@ def learn_prior(workdir: Path, seed: int = 0):
     return fit_prior(motion, workdir, seed=seed).ema_params
 
 
-def random_expressions(motion, deformation, rng: np.random.Generator) -> np.ndarray:
-    """Motion [T, 68, 3] with a random emotion of random strength in each frame."""
+def learn_style(takes: Takes, prior, workdir: Path, seed: int = 0):
+    """Parameters of a deformation model that knows how this person shows the emotions
+    that were filmed, and does as `prior` does in the others."""
+    if not takes.filmed:
+        return prior
+    return fit_style(prior, added_by_emotion(takes), workdir, seed=seed).ema_params
+
+
+def random_expressions(
+    motion, deformation, rng: np.random.Generator, emotions: Sequence[str] = FELT
+) -> np.ndarray:
+    """Motion [T, 68, 3] with a random emotion, one of `emotions`, of random strength in
+    each frame."""
     weights = np.eye(len(EMOTIONS), dtype=np.float32)
-    others = [i for i, name in enumerate(EMOTIONS) if name != "neutral"]
+    others = [EMOTIONS.index(name) for name in emotions]
     weights = weights[rng.choice(others, len(motion))]
     intensity = rng.uniform(0.3, 1.15, len(motion)).astype(np.float32)
     return np.asarray(deform(deformation, jnp.asarray(motion), weights, intensity))
@@ -243,6 +257,7 @@ def learn(
     audio_to_motion=None,
     content: dict | None = None,
     varied: Portrait | None = None,
+    takes: Takes | None = None,
     seed: int = 0,
 ) -> tuple[Avatar, dict]:
     """Learn a person from the training frames of a portrait: all that an avatar is.
@@ -252,6 +267,7 @@ def learn(
         audio_to_motion: (sizes, {"params", "aux"}) in place of learning the person's.
         content: which content features it hears (audio.features); None = the portrait's.
         varied: augmented frames (face.augment).
+        takes: of the portrait, where they were made before (data.pairs.takes_of).
 
     Returns:
         the avatar, and {stage: TrainResult}.
@@ -261,12 +277,14 @@ def learn(
         portrait, lesson.fields, workdir, varied=varied, seed=seed
     )
     if audio_to_motion is None:
-        motion = landmarks_to_motion(portrait.landmarks, portrait.rest)
+        # Of an emotional take the neutral motion behind it, or nothing.
+        takes = takes_of(portrait) if takes is None else takes
+        steps = np.repeat(takes.known, 2)
         sizes, result = fit_person(
-            portrait.content,
-            portrait.f0,
-            open_lids(motion, portrait.rest),
-            portrait.clip,
+            portrait.content[steps],
+            portrait.f0[steps],
+            takes.neutral[takes.known],
+            portrait.clip[takes.known],
             workdir / "audio_to_motion",
             lesson.audio_steps,
             seed=seed,
@@ -279,6 +297,6 @@ def learn(
     both = [portrait] if varied is None else [portrait, varied]
     landmarks = np.concatenate([part.landmarks for part in both])
     manifold = fit_manifold(landmarks_to_motion(landmarks, portrait.rest))
-    person = (manifold, portrait.rest, portrait.pose)
+    person = (manifold, portrait.rest, one_after_the_other(portrait))
     avatar = Avatar(fields, trained, deformation, *person, info)
     return avatar, results

@@ -1,5 +1,6 @@
 """What `emogene talk` does: an avatar and speech, silence or another face -> a video."""
 
+import warnings
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -10,6 +11,7 @@ from emogene_jax.audio.features import audio_features
 from emogene_jax.audio.load import StoredSound
 from emogene_jax.avatar import Avatar, load_avatar
 from emogene_jax.emotion_to_video.render import Renderer
+from emogene_jax.emotions import never_reached
 from emogene_jax.parallel import enable_compilation_cache
 from emogene_jax.pipeline import (
     Performance,
@@ -36,6 +38,8 @@ def talk(avatar, audio, track, out, seed=0, background=None, landmarks_out=None)
     renderer = Renderer(person.fields)
     for path, waveform in spoken:
         features = audio_features(waveform, person.info["content"])
+        if late := never_reached(track, len(features.speech)):
+            warnings.warn(f"{path}: {late}", stacklevel=1)
         performance = Performance(*perform_in_stretches(person, features, track, seed))
         if landmarks_out is not None:
             motion = np.concatenate(list(performance.motion))

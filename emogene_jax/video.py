@@ -9,6 +9,7 @@ import contextlib
 import os
 import queue
 import threading
+import warnings
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -90,9 +91,10 @@ def _upright(frame: av.VideoFrame) -> np.ndarray:
 
 
 def _timed_frames(
-    container, path
+    container, path, whole: bool = True
 ) -> Iterator[tuple[Fraction, Fraction, av.VideoFrame]]:
-    """(start, duration, frame) of every decodable frame; UserError where some lack."""
+    """(start, duration, frame) of every decodable frame; where some lack, UserError or,
+    if it need not be whole, a warning."""
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
     step = 1 / Fraction(stream.average_rate or FPS)
@@ -108,29 +110,34 @@ def _timed_frames(
             count += 1
             yield time - start, step, frame
     except av.error.FFmpegError as error:
-        raise UserError(
-            f"{path}: damaged after {count} frames ({_reason(error)}), expected a whole "
-            "video"
-        ) from None
+        what = f"{path}: damaged after {count} frames ({_reason(error)})"
+        _lacking(what, whole or not count)
+    else:
+        if 0 < count < 0.98 * stream.frames - 2:
+            found = f"{count} of {stream.frames} frames are there"
+            _lacking(f"{path}: truncated: {found}", whole)
     if count == 0:
         raise UserError(f"{path}: 0 frames decoded, expected a video")
-    if count < 0.98 * stream.frames - 2:
-        raise UserError(
-            f"{path}: truncated: {count} of {stream.frames} frames are there, expected "
-            "a whole video"
-        )
 
 
-def iter_frames(path) -> Iterator[np.ndarray]:
+def _lacking(what: str, whole: bool) -> None:
+    if whole:
+        raise UserError(f"{what}, expected a whole video")
+    warnings.warn(f"{what}: they are used", stacklevel=4)
+
+
+def iter_frames(path, whole: bool = True) -> Iterator[np.ndarray]:
     """The frames [H, W, 3] uint8 of a clip at 25 fps, upright, one after the other.
 
     Frame k is the source's picture nearest to k / 25 s: a clip of 25 fps comes out as it
-    is, others drop or repeat pictures. UserError where the file is no whole video.
+    is, others drop or repeat pictures. UserError where the file is no whole video: what
+    is learned from half a file is half a person, and nobody would notice. Where a clip
+    is only looked at (whole=False), what can be decoded of it will do, with a warning.
     """
     with _open_to_read(path) as container:
         number = 0
         previous = None
-        for time, duration, frame in _timed_frames(container, path):
+        for time, duration, frame in _timed_frames(container, path, whole):
             if previous is not None:
                 middle = (previous[0] + time) / 2
                 picture = None

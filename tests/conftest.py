@@ -35,6 +35,39 @@ def filmed():
 
 
 @pytest.fixture(scope="session")
+def heard_of():
+    """Makes a portrait of takes (data.synthetic) of one person: everything but the
+    pictures."""
+    from emogene_jax.audio.features import audio_features
+    from emogene_jax.data.schema import Portrait
+    from emogene_jax.signals import EMOTIONS, Pose, motion_to_landmarks
+
+    def portrait(takes):
+        rest, lengths = takes[0].rest, [len(take.motion) for take in takes]
+        landmarks = [motion_to_landmarks(take.motion, rest) for take in takes]
+        landmarks = np.concatenate(landmarks)
+        sound = [audio_features(take.waveform) for take in takes]
+        emotion = [EMOTIONS.index(take.emotion) for take in takes]
+        black = np.zeros((len(landmarks), 1, 1), np.uint8)
+        return Portrait(
+            *(black, black, black, black[0]),
+            *(landmarks, landmarks, rest, rest),
+            pose=Pose(*(np.concatenate(p) for p in zip(*(t.pose for t in takes)))),
+            camera=None,
+            content=np.concatenate([features.content for features in sound]),
+            f0=np.concatenate([features.f0 for features in sound]),
+            speech=np.concatenate([features.speech for features in sound]),
+            waveform=np.zeros(0, np.int16),
+            clip=np.repeat(np.arange(len(takes)), lengths).astype(np.int32),
+            source_frame=np.concatenate([np.arange(n) for n in lengths]),
+            emotion=np.repeat(emotion, lengths).astype(np.int32),
+            info={"intensity": [take.intensity for take in takes]},
+        )
+
+    return portrait
+
+
+@pytest.fixture(scope="session")
 def untrained(filmed):
     """Fields of the character as they are before the first step, and a ghost of a head
     that its torso hides nothing of."""

@@ -14,6 +14,7 @@ import pytest
 from emogene_jax import create
 from emogene_jax.avatar import load_avatar
 from emogene_jax.data.pack import save_portrait
+from emogene_jax.pipeline import one_after_the_other
 from emogene_jax.signals import FPS, UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -120,6 +121,48 @@ def test_a_portrait_of_another_size_or_beside_videos_is_refused(filmed, tmp_path
         create._portrait([tmp_path / "mute"], size=None, **options)
 
 
+def test_only_what_was_never_filmed_is_made_up(filmed, monkeypatch):
+    """A character filmed neutrally and happily: no other happiness is painted, and none
+    of the others onto a happy face."""
+    asked = []
+
+    def express(motion, deformation, rng, emotions):
+        asked.append((motion, emotions))
+        return motion
+
+    monkeypatch.setattr(create, "random_expressions", express)
+    seen = {}
+
+    def augment(frames, mattes, mesh, rest_mesh, pose, camera, express, rng, count):
+        seen.update(frames=len(frames), count=count)
+        express(mesh, rng)
+        raise StopIteration
+
+    monkeypatch.setattr("emogene_jax.face.augment.augment", augment)
+    calm = int((filmed.emotion == create.NEUTRAL).sum())
+    for names, frames, count in (
+        ([], len(filmed.frames), 70),
+        (["happy", "sad"], calm, 50),
+    ):
+        with pytest.raises(StopIteration):
+            create.vary(filmed, None, names, count=70)
+        assert seen == {"frames": frames, "count": count}
+        assert asked[-1][1] == [name for name in create.FELT if name not in names]
+    assert create.vary(filmed, None, create.FELT) is None
+
+
+def test_own_emotions_are_learned_from_what_is_not_held_out(filmed, capsys):
+    happy = filmed.emotion != create.NEUTRAL
+    first = int(np.argmax(happy))
+    takes = create.told_takes(filmed)
+    assert takes.filmed == ["happy"] and "happy" in capsys.readouterr().out
+    # Held out but for half a second: too little to tell.
+    training = create.cut(filmed, slice(0, first + 12))
+    takes = create.told_takes(training)
+    assert takes.filmed == [] and len(takes.motion) == first + 12
+    assert takes.known.sum() == first
+
+
 # A lesson of seconds, and nothing that needs a tracker or another stage's training.
 DRIVER = """
 import sys
@@ -134,7 +177,8 @@ from emogene_jax.pipeline import Lesson
 head, torso = HeadSize(8, 4, 16, 4, 2, 16), TorsoSize(8, 16, 4, 4, 8)
 plan = Plan(head, torso, 60, 10, head_rays=32, torso_rays=32, samples=8, ckpt_steps=20)
 create.lesson = lambda *_: Lesson(plan, 0)
-create.vary = lambda portrait, prior: None
+create.vary = lambda portrait, prior, filmed: None
+create.learn_style = lambda takes, prior, workdir: prior
 create.load_deformation = lambda workdir: {"kernel": np.zeros((2, 2), np.float32)}
 spoken = {}, {"params": {}, "aux": {}}
 create.load_audio_to_motion = lambda workdir: (spoken, {"type": "log_mel"})
@@ -191,7 +235,14 @@ def test_the_avatar_and_its_numbers_are_there(undisturbed, filmed):
     # The end of the video was measured, and is not part of what was learned.
     assert metrics["frames"] == filmed.source_frame[-10:].tolist()
     learned = load_avatar(undisturbed).pose.translation
-    np.testing.assert_array_equal(learned, filmed.pose.translation[:-10])
+    known = create.cut(filmed, slice(0, -10))
+    expected = one_after_the_other(known).translation
+    np.testing.assert_array_equal(learned, expected)
+    assert len(learned) == len(filmed.frames) - 10
+    first = filmed.clip == 0
+    np.testing.assert_array_equal(
+        learned[: first.sum()], filmed.pose.translation[first]
+    )
 
 
 def test_killed_and_run_again_it_is_the_same_to_the_bit(driver, undisturbed, tmp_path):

@@ -1,11 +1,12 @@
 """An emotion track, frame by frame."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emogene_jax.emotions import emotion_curve
-from emogene_jax.signals import EMOTIONS, FPS
+from emogene_jax.emotions import emotion_curve, never_reached, parse_emotion
+from emogene_jax.signals import EMOTIONS, FPS, UserError
 
 NEUTRAL, HAPPY, SAD = (EMOTIONS.index(name) for name in ("neutral", "happy", "sad"))
 
@@ -52,3 +53,28 @@ def test_weights_are_shares_whatever_is_asked_for(name, amount, steps, frames):
 def test_a_step_in_the_very_first_frame_counts():
     weights, _ = emotion_curve([(0.0, "neutral", 1.0), (0.1, "sad", 1.0)], 50)
     assert weights[-1, SAD] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("hapy", "did you mean happy"),
+        ("happy:5", "found intensity 5, expected 0 to 2"),
+        ("0s=happy:2.5,1s=sad", "found intensity 2.5"),
+        ("3s=happy,1s=sad", "must rise"),
+        ("0s=happy,2s=sad,2s=fear", "must rise"),
+    ],
+)
+def test_what_can_not_be_is_told_in_one_line(text, message):
+    with pytest.raises(UserError, match=message) as error:
+        parse_emotion(text)
+    assert "\n" not in str(error.value)
+
+
+def test_what_a_track_asks_for_after_the_end_is_told():
+    track = parse_emotion("0s=neutral,3s=happy,9s=sad:2")
+    assert never_reached(track, 10 * FPS) == ""
+    assert never_reached(track, 9 * FPS).endswith("9.0 s of speech: no 9s=sad")
+    assert never_reached(track, FPS).endswith("no 3s=happy, 9s=sad")
+    weights, _ = emotion_curve(track, FPS)
+    assert (weights[:, NEUTRAL] == 1).all()

@@ -154,6 +154,21 @@ def test_idling_moves_lids_and_head_alone(person, frames):
         assert np.ptp(idle.pose.translation, axis=0).max() > 0
 
 
+def test_clips_of_a_person_are_one_movement(filmed):
+    """Between two clips the head lay somewhere else; it does not jump there."""
+    first = int((filmed.clip == 0).sum())
+    moved = filmed.pose.translation.copy()
+    moved[first:] += 5.0
+    apart = filmed._replace(pose=filmed.pose._replace(translation=moved))
+    joined = pipeline.one_after_the_other(apart)
+    assert len(joined.rotation) == len(filmed.frames)
+    np.testing.assert_array_equal(joined.translation[:first], moved[:first])
+    steps = np.linalg.norm(np.diff(joined.translation, axis=0), axis=-1)
+    assert steps[first - 1] < 1e-9 and steps.max() < 1.0
+    one = apart._replace(clip=np.zeros_like(apart.clip))
+    np.testing.assert_array_equal(pipeline.one_after_the_other(one).translation, moved)
+
+
 def test_random_expressions_are_different_ones(person):
     motion = np.zeros((30, 68, 3), np.float32)
     made = pipeline.random_expressions(
@@ -161,6 +176,17 @@ def test_random_expressions_are_different_ones(person):
     )
     assert made.shape == motion.shape
     assert len(np.unique(made.round(6).reshape(30, -1), axis=0)) == 30
+    only = [
+        pipeline.random_expressions(
+            motion, person.deformation, np.random.default_rng(0), [name]
+        )
+        for name in ("happy", "sad")
+    ]
+    # One emotion alone: all frames are moved along one line.
+    for made in only:
+        flat = made.reshape(30, -1)
+        assert np.linalg.matrix_rank(flat, tol=1e-4 * np.linalg.norm(flat)) == 1
+    assert np.abs(only[0] - only[1]).max() > 1e-3
 
 
 @pytest.mark.parametrize(

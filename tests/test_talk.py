@@ -31,6 +31,17 @@ def test_an_idle_clip_is_as_long_as_was_asked_for(idled):
     assert info["width"] == info["height"] == 32
 
 
+def test_a_track_that_outlasts_the_speech_is_told(avatar, tmp_path):
+    """And what the speech reaches of it is shown."""
+    from scipy.io import wavfile
+
+    wavfile.write(tmp_path / "a.wav", 16_000, np.zeros(8000, np.int16))
+    track = [(0.0, "neutral", 1.0), (3.0, "happy", 1.0)]
+    with pytest.warns(UserWarning, match=r"a\.wav: .* 0\.5 s of speech: no 3s=happy"):
+        talk.talk(avatar, [tmp_path / "a.wav"], track, tmp_path / "a.mp4")
+    assert video_info(tmp_path / "a.mp4")["frames"] in (12, 13)
+
+
 def test_saved_landmarks_drive_to_the_same_video(avatar, idled, person, tmp_path):
     video, saved = idled
     again, saved_again = tmp_path / "again.mp4", tmp_path / "again.npz"

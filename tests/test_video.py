@@ -129,6 +129,19 @@ def test_bad_input_is_told_in_one_line(tmp_path):
         assert name in str(error.value) and "\n" not in str(error.value)
 
 
+def test_what_is_left_of_a_damaged_clip_can_be_looked_at(tmp_path):
+    write_video(tmp_path / "good.mp4", counting_frames(400))
+    good = (tmp_path / "good.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(good[: len(good) * 3 // 4])
+    with pytest.warns(UserWarning, match="cut.mp4"):
+        frames = list(iter_frames(tmp_path / "cut.mp4", whole=False))
+    assert 5 < len(frames) < 400
+    assert [number_of(frame) for frame in frames[:5]] == list(range(5))
+    (tmp_path / "text.mp4").write_text("not a video\n" * 50)
+    with pytest.raises(UserError, match="not a readable"):
+        list(iter_frames(tmp_path / "text.mp4", whole=False))
+
+
 def test_nothing_is_left_where_writing_fails(tmp_path):
     def broken():
         yield from counting_frames(3)

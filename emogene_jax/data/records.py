@@ -48,7 +48,9 @@ class World(NamedTuple):
     """How much of the synthetic world is made.
 
     Each speaker says each sentence neutrally, and in each other emotion at each
-    intensity. Sentences from `sentences` on are the split `validation`.
+    intensity. Sentences from `sentences` on are the split `validation`, said by the
+    same speakers, or, where there are `validation_speakers`, by those: identities that
+    nothing was learned from.
     """
 
     seed: int = 0
@@ -57,6 +59,7 @@ class World(NamedTuple):
     validation_sentences: int = 1
     emotions: tuple[str, ...] = EMOTIONS
     intensities: tuple[float, ...] = (0.4, 0.7, 1.0)
+    validation_speakers: int = 0
 
     def takes(self, split: str) -> list[tuple[int, int, int, str, float]]:
         """The arguments of make_take for the takes of a split."""
@@ -65,9 +68,12 @@ class World(NamedTuple):
             "train": range(count),
             "validation": range(count, count + self.validation_sentences),
         }
+        speakers = range(self.speakers)
+        if split == "validation" and self.validation_speakers:
+            speakers = range(self.speakers, self.speakers + self.validation_speakers)
         return [
             (self.seed, speaker, sentence, emotion, intensity)
-            for speaker in range(self.speakers)
+            for speaker in speakers
             for sentence in ranges[split]
             for emotion in self.emotions
             for intensity in (self.intensities if emotion != "neutral" else (1.0,))

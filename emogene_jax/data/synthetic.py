@@ -11,7 +11,11 @@ import numpy as np
 
 from emogene_jax.data import synthetic_motion, synthetic_voice
 from emogene_jax.motion_to_emotion.blink import add_blinks, natural_blinks
-from emogene_jax.motion_to_emotion.expressions import check_emotion, express
+from emogene_jax.motion_to_emotion.expressions import (
+    add_expression,
+    check_emotion,
+    express,
+)
 from emogene_jax.signals import FPS, SAMPLE_RATE, Pose
 
 
@@ -38,25 +42,39 @@ def make_take(
     emotion: str = "neutral",
     intensity: float = 1.0,
     sentence_seconds: float = 3.2,
+    style: int | None = None,
+    own_pace: bool = False,
 ) -> Take:
     """The take of a world (seed), a speaker, a sentence and an emotion; each part is a
-    function of no more than it depends on, so that takes can be compared."""
+    function of no more than it depends on, so that takes can be compared.
+
+    Args:
+        style: a seed: the emotion is shown in a way of their own (own_expression).
+        own_pace: the emotion makes for slower or faster speech; neutral takes then don't
+            pair frame by frame any more.
+    """
     check_emotion(emotion)
     words = np.random.default_rng([seed, 1, sentence])
     body, voice_noise = np.random.default_rng([seed, 2, speaker, sentence]).spawn(2)
     voice = synthetic_voice.random_speaker(1000 * seed + speaker)
     phonemes = synthetic_voice.random_sentence(words, seconds=sentence_seconds)
-    phonemes = synthetic_voice.paced(phonemes, voice.rate)
+    pace = synthetic_voice.PROSODY[emotion].rate if own_pace else 1.0
+    phonemes = synthetic_voice.paced(phonemes, voice.rate * pace)
     waveform = synthetic_voice.speak(phonemes, voice, emotion, voice_noise)
     frames = -(-len(waveform) // (SAMPLE_RATE // FPS))
     rest = synthetic_motion.identity(1000 * seed + speaker)
     talking = synthetic_motion.talk(phonemes, frames, rest, body)
     blink = natural_blinks(frames, body)
+    if style is None:
+        felt = express(talking, emotion, intensity)
+    else:
+        shown = synthetic_motion.own_expression(emotion, style)
+        felt = add_expression(talking, np.tile(intensity * shown, (frames, 1, 1)))
     return Take(
         waveform=waveform,
         phonemes=phonemes,
         neutral_motion=add_blinks(talking, blink, rest),
-        motion=add_blinks(express(talking, emotion, intensity), blink, rest),
+        motion=add_blinks(felt, blink, rest),
         blink=blink,
         pose=synthetic_motion.head_motion(frames, body),
         rest=rest,

@@ -10,6 +10,7 @@ import numpy as np
 from emogene_jax.data.synthetic_voice import BILABIALS, PAUSE, VOWELS, Phoneme
 from emogene_jax.motion_to_emotion.expressions import (
     BROWS,
+    EMOTION_ACTIONS,
     INNER_LOWER,
     INNER_UPPER,
     JAW,
@@ -21,9 +22,10 @@ from emogene_jax.motion_to_emotion.expressions import (
     UPPER_LIP,
     UPPER_RIM,
     canonical_rest,
+    displacement,
     smoothstep,
 )
-from emogene_jax.signals import FPS, Pose, eye_distance
+from emogene_jax.signals import EMOTIONS, FPS, Pose, eye_distance
 
 # symbol: (jaw drop, lip gap, corners outwards, protrusion), eye distances.
 VISEMES = {
@@ -87,6 +89,25 @@ def identity(seed: int) -> np.ndarray:
     face[MOUTH, 1] += 0.18 * mouth_drop
     face *= rng.uniform(0.96, 1.04, 3)
     return (0.5 * (face + face[MIRROR] * (-1, 1, 1))).astype(np.float32)
+
+
+def own_expression(emotion: str, style: int) -> np.ndarray:
+    """What an emotion adds to the face of somebody who has a way of their own (a seed):
+    [68, 3] float32, eye distances. The usual actions, each more or less, and two that
+    belong to other emotions."""
+    if emotion == "neutral":
+        return displacement(())
+    rng = np.random.default_rng([13, style, EMOTIONS.index(emotion)])
+    usual = EMOTION_ACTIONS[emotion]
+    every = sorted(
+        {action for actions in EMOTION_ACTIONS.values() for action in actions}
+    )
+    odd = rng.choice(len(every), 2, replace=False)
+    scale = rng.uniform(0.3, 1.5, len(usual))
+    return displacement(
+        [(unit, k * weight, side) for k, (unit, weight, side) in zip(scale, usual)]
+        + [(unit, 0.5 * weight, side) for unit, weight, side in (every[k] for k in odd)]
+    )
 
 
 def talk(

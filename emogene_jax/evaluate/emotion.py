@@ -3,7 +3,8 @@
 Two renderings of one avatar, one speech and one seed are compared frame by frame, an
 emotional one and the neutral one: what differs is the expression. Its geometry is
 tracked (geometry.py) and compared with what the literature says of each emotion, and,
-beside that, given to a classifier that has learned from other people's faces.
+beside that, given to a classifier that has learned from other people's faces. A filmed
+clip has no neutral take beside it: another classifier compares it with the usual face.
 
 SIGNATURES restates the action units of the seven emotions as directions of measures.
 Sources: EMFACS (W. Friesen, P. Ekman, 1983); D. Matsumoto, P. Ekman, "Facial expression
@@ -47,6 +48,18 @@ FULL = {
     "nose_to_lip": 0.04,
     "jaw": 0.08,
 }
+# The same, of what a face can be asked that was never seen neutral: measures in which
+# people differ less than expressions do.
+ALONE = {
+    "brow_height": 0.06,
+    "brow_inner_over_outer": 0.05,
+    "mouth_curve": 0.08,
+    "mouth_asymmetry": 0.05,
+    "mouth_width": 0.10,
+    "lid_aperture": 0.03,
+    "nose_to_lip": 0.04,
+    "jaw": 0.08,
+}
 # What MediaPipe sees of it: the share of a known warp of photographs (16 frames of one
 # man, 7 emotions). A classifier that is to see through it has to learn behind it.
 SEEN = {
@@ -54,6 +67,7 @@ SEEN = {
     "brow_inner_over_outer": 0.4,
     "brow_distance": 0.05,
     "mouth_corners": 0.75,
+    "mouth_curve": 0.75,
     "mouth_asymmetry": 0.65,
     "mouth_width": 0.6,
     "lid_aperture": 0.4,
@@ -124,7 +138,7 @@ class Seen(NamedTuple):
 
 
 class Classifier(NamedTuple):
-    """Softmax regression over the paired measures of one frame."""
+    """Softmax regression over the measures of one frame: paired (FULL) or ALONE."""
 
     weights: np.ndarray  # [measures + 1, E]; the last row is the bias
 
@@ -220,12 +234,35 @@ def classify(
     return _softmax(_features(landmarks, neutral) @ classifier.weights)
 
 
-def fit_classifier(people: Iterable[int], decay: float = 1e-3) -> Classifier:
+def clip_votes(classifier: Classifier, seen: Seen, usual: np.ndarray) -> dict:
+    """{emotion: mean probability} of a filmed clip, against the usual face [1, 68, 2]
+    (usual_face); the classifier is one fitted `alone`."""
+    chances = _softmax(_features(seen.landmarks, usual, ALONE) @ classifier.weights)
+    return dict(zip(EMOTIONS, np.nanmean(chances, axis=0).tolist(), strict=True))
+
+
+def usual_face(model) -> np.ndarray:
+    """MediaPipe's canonical face from the front, [1, 68, 2], y down: what the tracker of
+    bundle `model` holds for a face that is nobody's and shows nothing."""
+    from emogene_jax.face.landmarks import to_68
+    from emogene_jax.face.tracking import canonical_mesh
+
+    return _from_the_front(to_68(canonical_mesh(model)[0][None]))
+
+
+def _from_the_front(landmarks: np.ndarray) -> np.ndarray:
+    return landmarks[..., :2] * (1, -1)
+
+
+def fit_classifier(
+    people: Iterable[int], decay: float = 1e-3, alone: bool = False
+) -> Classifier:
     """A classifier that has seen these synthetic people, talking, in each emotion at
-    several strengths. What it is shown should be somebody else."""
+    several strengths; paired with their neutral faces, or alone. What it is shown should
+    be somebody else."""
     from scipy.optimize import minimize
 
-    features, labels = synthetic_people(people)
+    features, labels = synthetic_people(people, alone=alone)
     target = np.eye(len(EMOTIONS))[labels]
 
     def loss(flat):
@@ -241,14 +278,20 @@ def fit_classifier(people: Iterable[int], decay: float = 1e-3) -> Classifier:
 
 
 def synthetic_people(
-    people: Iterable[int], noise: float = 0.006, seconds: float = 1.6
+    people: Iterable[int],
+    noise: float = 0.006,
+    seconds: float = 1.6,
+    alone: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Paired measures [N, measures + 1] and labels [N] of synthetic talkers, seen by a
-    camera through a tracker with this noise (eye distances) and the shares of SEEN."""
+    """Measures [N, measures + 1] and labels [N] of synthetic talkers, seen by a camera
+    through a tracker with this noise (eye distances) and the shares of SEEN: paired with
+    the neutral frames, or, `alone`, against the usual face."""
     from emogene_jax.data.synthetic import make_take
     from emogene_jax.data.synthetic_video import camera
+    from emogene_jax.motion_to_emotion.expressions import canonical_rest
     from emogene_jax.rigid import project
 
+    usual, sizes = _from_the_front(canonical_rest()[None]), ALONE if alone else FULL
     features, labels = [], []
     for person in people:
         rng = np.random.default_rng([5, person])
@@ -261,23 +304,31 @@ def synthetic_people(
         for label, emotion in enumerate(EMOTIONS):
             strength = rng.uniform(0.4, 1.1)
             take = make_take(0, person, person, emotion, strength, seconds)
-            pair = (picture(m, take) for m in (take.motion, take.neutral_motion))
-            share = rng.uniform(0.4, 1.4, len(FULL)) * list(SEEN.values())
-            features.append(np.r_[share, 1.0] * _features(*pair))
+            felt, calm = (picture(m, take) for m in (take.motion, take.neutral_motion))
+            share = rng.uniform(0.4, 1.4, len(sizes)) * [SEEN[name] for name in sizes]
+            share = np.r_[share, 1.0]
+            if alone:
+                felt, calm = (_features(x, usual, sizes) for x in (felt, calm))
+                features.append(calm + share * (felt - calm))
+                features[-1][:, -1] = 1.0
+            else:
+                features.append(share * _features(felt, calm, sizes))
             labels += [label] * len(take.motion)
     return np.concatenate(features), np.array(labels)
 
 
-def _features(landmarks: np.ndarray, neutral: np.ndarray) -> np.ndarray:
-    """Paired measures of each frame, in full expressions, and a one: [T, M + 1]."""
+def _features(landmarks: np.ndarray, neutral: np.ndarray, sizes=FULL) -> np.ndarray:
+    """Measures of each frame against the neutral one of the same moment (or one for
+    all), in full expressions, and a one: [T, M + 1]."""
     ours, theirs = geometry.measures(landmarks), geometry.measures(neutral)
-    shown = _in_full_expressions({name: ours[name] - theirs[name] for name in FULL})
+    effects = {name: ours[name] - theirs[name] for name in sizes}
+    shown = _in_full_expressions(effects, sizes)
     return np.concatenate([shown.T, np.ones((len(landmarks), 1))], axis=1)
 
 
-def _in_full_expressions(effects: dict) -> np.ndarray:
+def _in_full_expressions(effects: dict, sizes=FULL) -> np.ndarray:
     """Effects in the units of SIGNATURES: [M] or [M, T]."""
-    shown = {name: np.asarray(effects[name]) / full for name, full in FULL.items()}
+    shown = {name: np.asarray(effects[name]) / full for name, full in sizes.items()}
     shown["mouth_asymmetry"] = np.abs(shown["mouth_asymmetry"])
     return np.stack(list(shown.values()))
 

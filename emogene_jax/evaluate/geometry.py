@@ -26,6 +26,8 @@ def measures(landmarks: np.ndarray) -> dict[str, np.ndarray]:
     brow_inner_over_outer: inner brow ends above the outer ones (sad).
     brow_distance: between the inner ends (angry brings them together).
     mouth_corners: their height against the base of the nose (happy lifts them).
+    mouth_curve: their height against the middle of the lips, which hardly knows how far
+    a mouth is open, nor how long a nose is.
     mouth_asymmetry: the corner at the picture's right above the other (contempt).
     mouth_width, mouth_opening (inner lips), lid_aperture, nose_to_lip, jaw (nose to
     chin): distances.
@@ -46,6 +48,7 @@ def measures(landmarks: np.ndarray) -> dict[str, np.ndarray]:
         "brow_inner_over_outer": mean_height(_INNER_BROWS) - mean_height(_OUTER_BROWS),
         "brow_distance": distance(*_INNER_BROWS),
         "mouth_corners": corners - height[:, _NOSE_BASE],
+        "mouth_curve": corners - mean_height((51, 57)),
         "mouth_asymmetry": height[:, 54] - height[:, 48],
         "mouth_width": distance(48, 54),
         "mouth_opening": distance(62, 66),

@@ -43,6 +43,7 @@ _USUAL = (
     0.68,
 )  # face heights over the side at which a square clip stays as it is
 _MATTE_SIZE = 256  # px at least, where mattes are made
+_LEVEL = re.compile(r"level_([123])")  # MEAD's folders of one intensity
 # Other names by which data sets and people call the emotions.
 ALIASES = {
     "anger": "angry",
@@ -61,20 +62,33 @@ ALIASES = {
 
 def emotion_of(path) -> str:
     """The emotion of a clip by its folder's name or a part of its own (MEAD:
-    M030_sad_3_001.mp4); neutral where none is told."""
+    happy/level_3/001.mp4, M030_sad_3_001.mp4); neutral where none is told."""
     path = Path(path)
-    parts = [path.parent.name.lower(), *re.split(r"[^a-z]+", path.stem.lower())]
+    folder = path.parent.parent if _LEVEL.fullmatch(path.parent.name) else path.parent
+    parts = [folder.name.lower(), *re.split(r"[^a-z]+", path.stem.lower())]
     return next((ALIASES[part] for part in parts if part in ALIASES), "neutral")
 
 
+def intensity_of(path) -> float:
+    """How strong a clip's emotion is by its MEAD name (level 1, 2 or 3: a third, two
+    thirds, 1); 1 where none is told."""
+    path = Path(path)
+    level = _LEVEL.fullmatch(path.parent.name)
+    for name in ALIASES:
+        level = level or re.search(rf"_{name}_([123])_", path.stem.lower())
+    return int(level[1]) / 3 if level and emotion_of(path) != "neutral" else 1.0
+
+
 def find_videos(paths: Sequence) -> list[Path]:
-    """The video files named, or inside the folders named (a sub-folder per emotion)."""
+    """The video files named, or inside the folders named (a sub-folder per emotion).
+
+    Of a folder the neutral ones come last: what is held out is the end.
+    """
     found = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(
-                file for file in path.rglob("*") if file.suffix.lower() in _VIDEO_ENDS
-            )
+            inside = [f for f in path.rglob("*") if f.suffix.lower() in _VIDEO_ENDS]
+            inside.sort(key=lambda file: (emotion_of(file) == "neutral", file))
             if not inside:
                 raise UserError(f"{path}: no video in this folder, expected some")
             found += inside
@@ -105,7 +119,7 @@ def prepare(
         cache or a download. A .mat file is a morphable model (face/morphable.py): the
         landmarks are then those of its fit to MediaPipe's points, as in the paper.
       content: which content features (audio.features); None = log-mel.
-      need_sound: a clip without sound is an error.
+      need_sound: a neutral clip without sound is an error.
       say: gets lines for people.
     """
     files, model = find_videos(videos), find_model(face_model)
@@ -149,6 +163,7 @@ def prepare(
 def _info(files, boxes, looks, found, fit) -> dict:
     return {
         "sources": [file.name for file in files],
+        "intensity": [intensity_of(file) for file in files],
         "crop": [[int(v) for v in box] for box in boxes],
         "look": looks,
         "no_face": np.flatnonzero(~found).tolist(),
@@ -160,11 +175,13 @@ def _info(files, boxes, looks, found, fit) -> dict:
 def _look(files, model, size, need_sound, say) -> list[dict]:
     """The first look at every file, said aloud."""
     looks = []
-    for file in files:
+    calm = [emotion_of(file) == "neutral" for file in files]
+    for file, neutral in zip(files, calm, strict=True):
         look = first_look(file, model)
         for line in describe(look, size):
             say(line)
-        if need_sound and not look["sound"]:
+        # Beside neutral ones, an emotional take without sound still shows the face.
+        if need_sound and not look["sound"] and (neutral or not any(calm)):
             raise UserError(f"{file}: no sound track, expected speech")
         looks.append(look)
     return looks

@@ -255,13 +255,19 @@ def check_emotion(emotion: str) -> None:
         raise UserError(f"emotion {emotion!r}: expected one of {', '.join(EMOTIONS)}")
 
 
-@functools.cache
-def _full_displacement(emotion: str) -> np.ndarray:
+def displacement(actions) -> np.ndarray:
+    """What actions [(unit, weight, side)] (EMOTION_ACTIONS) add to a face at rest:
+    [68, 3] float32, eye distances."""
     total = np.zeros((68, 3))
-    for unit, weight, side in EMOTION_ACTIONS[emotion]:
+    for unit, weight, side in actions:
         move = weight * _action_displacement(unit)
         total += move * _right_side() if side else move
     return total.astype(np.float32)
+
+
+@functools.cache
+def _full_displacement(emotion: str) -> np.ndarray:
+    return displacement(EMOTION_ACTIONS[emotion])
 
 
 def emotion_displacement(emotion: str, intensity: float = 1.0) -> np.ndarray:
@@ -286,7 +292,13 @@ def express(
     check_emotion(emotion)
     motion = np.asarray(motion, np.float32)
     scale = np.broadcast_to(np.asarray(intensity, np.float32), motion.shape[:1])
-    added = scale[:, None, None] * _full_displacement(emotion)
+    return add_expression(motion, scale[:, None, None] * _full_displacement(emotion))
+
+
+def add_expression(motion: np.ndarray, added: np.ndarray) -> np.ndarray:
+    """Motion [T, 68, 3] with displacements added [T, 68, 3] of any origin, lips and lids
+    kept as in `express`; eye distances."""
+    motion, added = np.asarray(motion, np.float32), np.array(added, np.float32)
     _keep_lips(motion, added)
     _keep_lids(motion, added)
     return motion + added

@@ -7,8 +7,9 @@ put into the source's own movement.
 
 Where we depart from the paper: consecutive poses are compared with a stated tolerance,
 not by how float32 rounds; where no two poses are equal (tracked poses never are) we
-fall back to stillness in degrees and cm; movement eases into and out of a rest; and the
-outcome is as long as asked for.
+fall back to stillness in degrees and cm; movement eases into and out of a rest; the head
+moves more slowly than in speech, which is what the source mostly shows; and the outcome
+is as long as asked for.
 """
 
 import warnings
@@ -21,6 +22,7 @@ TOLERANCE = 1e-12  # of 1 - cosine similarity: equal but for rounding in float64
 STILL_DEGREES = 0.12  # per frame: slower than 3 degrees a second counts as still
 STILL_CM = 0.03  # per frame
 STILL_FRAMES = 8  # a head that turns back is still for less
+CALM = 0.4  # of the speed in speech: who listens moves less than half as fast
 _EASE = 6  # frames to slow down in, and to pick up speed
 _RESTLESS = (FPS // 2, 2 * FPS, 2.0 * FPS)  # for a source that never stands still
 
@@ -117,21 +119,52 @@ def _held_index(n: int, segments: list[tuple[int, int]]) -> np.ndarray:
 def sample_idle(poses: Pose, frames: int, seed: int, gap: int | None = None) -> Pose:
     """Idle poses, exactly `frames` of them, for any source with at least one pose.
 
-    The movement is the source's, without its own rests and played back and forth where
-    it is short; the rests are as long and, unless gap (frames) is given, as far apart
-    as the source's. Deterministic by seed.
+    The movement is the source's, without its own rests, CALM times as fast, and played
+    back and forth where it is short; the rests are as long and, unless gap (frames) is
+    given, as far apart as the source's. Deterministic by seed.
     """
     if len(poses.rotation) == 0:
         raise ValueError("idle poses need a source of at least one pose")
+    path = idle_path(poses, frames, seed, gap)
+    idle = _is_idle(poses, TOLERANCE)
+    moving = _take(poses, np.r_[True, ~idle])
+    # Without its rests the source is faster than it was on the whole.
+    path = (1 - idle.mean()) * path if len(idle) else path
+    return _at(moving, _fold_softly(path, len(moving.rotation)))
+
+
+def idle_path(poses: Pose, frames: int, seed: int, gap: int | None = None):
+    """How far an idle head has come in its source's movement, in poses: [frames] float
+    from 0 on, never falling, constant in rests (Algorithm 1)."""
     min_len, max_len, mean_gap = _rests(poses)
     fixed_gap = round(mean_gap) if gap is None else gap
-    moving = _take(poses, np.r_[True, ~_is_idle(poses, TOLERANCE)])
     # Long enough that one rest and its gap fit.
     length = max(frames, max_len + fixed_gap + 1)
     rng = np.random.default_rng(seed)
     segments = generate_segments(length, min_len, max_len, fixed_gap, rng)
-    index = _ease_between_rests(_held_index(length, segments))[:frames]
-    return _at(moving, _fold_softly(index, len(moving.rotation)))
+    return CALM * _ease_between_rests(_held_index(length, segments))[:frames]
+
+
+def head_path(poses: Pose, stretches: list[tuple[int, int, bool]], seed: int) -> Pose:
+    """The poses of a head that talks and is idle by turns, back and forth along its
+    source's movement: as it was in speech, along idle_path in between. It never leaves
+    that path, and changes its speed within a few frames, so nothing jumps.
+
+    Args:
+        stretches: (first frame, last + 1, whether there is speech), one after another.
+    """
+    speed = np.ones(stretches[-1][1])  # poses of the source in a frame
+    for start, stop, talking in stretches:
+        if not talking:
+            path = idle_path(poses, stop - start, seed + start)
+            speed[start:stop] = np.diff(path, prepend=path[:1])
+    speed[0] = 0  # it begins where the source does
+    window = np.ones(2 * _EASE + 1) / (2 * _EASE + 1)
+    eased = np.convolve(np.pad(speed, _EASE, "edge"), window, "valid")
+    for _, joint, _ in stretches[:-1]:
+        near = slice(max(1, joint - _EASE), joint + _EASE)
+        speed[near] = eased[near]
+    return _at(poses, _fold(np.cumsum(speed), len(poses.rotation)))
 
 
 def _rests(poses: Pose) -> tuple[int, int, float]:

@@ -5,7 +5,7 @@ import pytest
 
 from emogene_jax.audio.features import audio_features
 from emogene_jax.data import synthetic_motion, synthetic_voice
-from emogene_jax.data.align import aligned_frames, at_frames
+from emogene_jax.data.align import LONGEST, aligned_frames, at_frames, same_words
 from emogene_jax.data.synthetic_voice import Phoneme
 
 
@@ -74,3 +74,24 @@ def test_fractional_frames_are_between():
     np.testing.assert_allclose(
         at_frames(motion, np.array([0.5, 2.0])), [[1, 2], [4, 5]]
     )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_same_words_are_heard_whatever_the_emotion(seed):
+    rng = np.random.default_rng(seed)
+    calm, other = (synthetic_voice.random_sentence(rng, seconds=3) for _ in range(2))
+    neutral = sound(calm, "neutral", 5)
+    emotion = ("angry", "sad", "happy", "fear")[seed]
+    assert same_words(neutral, sound(stretched(calm, rng), emotion, 6))
+    assert not same_words(neutral, sound(other, emotion, 6))
+    assert not same_words(neutral, sound(other, "neutral", 7))
+
+
+def test_silence_and_other_lengths_are_no_match():
+    content = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+    silent = np.zeros((60, 8), np.float32)
+    assert same_words(content, content)
+    assert not same_words(silent, silent) and not same_words(content, silent)
+    assert not same_words(content, np.tile(content, (3, 1)))
+    long = np.zeros((LONGEST + 2, 8), np.float32)
+    assert not same_words(long, long)

@@ -31,6 +31,12 @@ def test_a_world_counts_every_emotion_at_every_intensity():
     assert ({take[4] for take in takes if take[3] == "neutral"}) == {1.0}
 
 
+def test_validation_may_be_of_other_people():
+    world = records.World(speakers=2, sentences=3, validation_speakers=2)
+    assert {take[1] for take in world.takes("train")} == {0, 1}
+    assert {take[1] for take in world.takes("validation")} == {2, 3}
+
+
 def test_processes_change_nothing(monkeypatch):
     world = records.World(speakers=1, sentences=2, emotions=("neutral", "sad"))
     world = world._replace(intensities=(1.0,))

@@ -1,5 +1,7 @@
 """The judge sees each emotion, says so, and is not fooled by speech or lost frames."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -17,6 +19,7 @@ from emogene_jax.motion_to_emotion.expressions import (
 )
 from emogene_jax.rigid import project
 from emogene_jax.signals import EMOTIONS, motion_to_landmarks
+from emogene_jax.video import iter_frames
 
 FRAMES = 60
 FELT = [name for name in EMOTIONS if name != "neutral"]
@@ -148,3 +151,65 @@ def test_small_frames_are_enlarged_and_points_brought_back(monkeypatch):
     assert np.isnan(found.landmarks[1]).all()
     np.testing.assert_allclose(found.scores["mouthSmile"], [0.3, np.nan, 0.3])
     np.testing.assert_allclose(found.scores["browInnerUp"][0], 0.5)
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return judge.fit_classifier(range(8), alone=True)
+
+
+def test_a_face_that_was_never_seen_neutral_is_named(alone):
+    """By what people differ in least; harder, so most frames will do."""
+    features, labels = judge.synthetic_people(range(50, 54), alone=True)
+    named = (features @ alone.weights).argmax(-1)
+    assert np.mean(named == labels) > 0.5  # one in eight by chance
+    for name in ("happy", "sad"):
+        label = EMOTIONS.index(name)
+        assert np.mean(named[labels == label] == label) > 0.5, name
+
+
+def test_a_clip_without_a_face_in_some_frames_is_judged(alone):
+    usual = picture(np.zeros((FRAMES, 68, 3), np.float32))
+    happy = picture(talk() + emotion_displacement("happy"))
+    votes = judge.clip_votes(alone, seen(happy), usual[:1])
+    happy[5:30] = np.nan
+    some = judge.clip_votes(alone, seen(happy), usual[:1])
+    assert max(votes, key=votes.get) == max(some, key=some.get) == "happy"
+    assert sum(some.values()) == pytest.approx(1)
+    assert some["happy"] == pytest.approx(votes["happy"], abs=0.1)
+
+
+def test_filmed_happiness_and_surprise_are_told_from_the_rest(shared):
+    """Actors' clips, one of 30 fps and one that breaks off, every fifth frame; a black
+    picture in between is a frame without a face."""
+    model = shared / "data/models/face_landmarker.task"
+    classifier = judge.fit_classifier(range(24), alone=True)
+    usual = judge.usual_face(model)
+    clips = {
+        "happy": "happy_256",
+        "surprise": "surprised_256",
+        "sad": "sad_256",
+        "another sad": "M030_sad_3_001",
+        "disgust": "disgusted_256",
+    }
+    votes = {}
+    for label, name in clips.items():
+        frames = list(read_some(shared / f"data/mead/{name}.mp4"))
+        if label == "happy":
+            frames.insert(3, np.zeros_like(frames[0]))
+        found = judge.watch(iter(frames), model, name)
+        lost = np.flatnonzero(np.isnan(found.landmarks).any((1, 2)))
+        assert lost.tolist() == ([3] if label == "happy" else [])
+        votes[label] = judge.clip_votes(classifier, found, usual)
+    for emotion in ("happy", "surprise"):
+        others = [v[emotion] for label, v in votes.items() if label != emotion]
+        assert votes[emotion][emotion] > 2 * max(others)
+        assert max(votes[emotion], key=votes[emotion].get) == emotion
+
+
+def read_some(path, every=5):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for number, frame in enumerate(iter_frames(path, whole=False)):
+            if number % every == 0 and number < 120:
+                yield frame

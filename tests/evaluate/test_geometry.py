@@ -48,6 +48,7 @@ EXPRESSIONS = {
     "brow_inner_over_outer": ((17, 26), (0, -0.45, 0), 0.45),
     "brow_distance": ((22,), (-0.9, 0, 0), -0.9),
     "mouth_corners": ((48, 54), (0, 0.45, 0), 0.45),
+    "mouth_curve": ((48, 54), (0, 0.45, 0), 0.45),
     "mouth_asymmetry": ((54,), (0, 0.9, 0), 0.9),
     "mouth_width": ((54,), (0.9, 0, 0), 0.9),
     "mouth_opening": ((66,), (0, -0.9, 0), 0.9),

@@ -5,7 +5,13 @@ import pytest
 
 from emogene_jax.face import landmarks as lm
 from emogene_jax.face.look import describe
-from emogene_jax.face.portrait import _auto_box, emotion_of, find_videos, prepare
+from emogene_jax.face.portrait import (
+    _auto_box,
+    emotion_of,
+    find_videos,
+    intensity_of,
+    prepare,
+)
 from emogene_jax.rigid import project
 from emogene_jax.signals import UserError
 from emogene_jax.video import iter_frames, write_video
@@ -16,13 +22,26 @@ def test_emotions_come_from_folders_and_mead_names():
     assert emotion_of("clips/Disgusted/007.mp4") == "disgust"
     assert emotion_of("surprised_256.mp4") == "surprise"
     assert emotion_of("interview.mp4") == "neutral"
+    assert emotion_of("M003/video/front/angry/level_2/001.mp4") == "angry"
+
+
+def test_intensities_are_meads_levels():
+    assert intensity_of("M030_sad_3_001.mp4") == 1
+    assert intensity_of("M030_disgusted_1_012.mp4") == pytest.approx(1 / 3)
+    assert intensity_of("M003/video/front/angry/level_2/001.mp4") == pytest.approx(
+        2 / 3
+    )
+    # There is one way of being neutral; and other numbers mean other things.
+    assert intensity_of("M003/video/front/neutral/level_1/001.mp4") == 1
+    assert intensity_of("happy/2.mp4") == intensity_of("sad_256.mp4") == 1
 
 
 def test_folders_are_searched(tmp_path):
-    for name in ("happy/1.mp4", "sad/2.mov", "sad/notes.txt"):
+    for name in ("happy/1.mp4", "neutral/0.mp4", "sad/2.mov", "sad/notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert [path.name for path in find_videos([tmp_path])] == ["1.mp4", "2.mov"]
+    found = [path.name for path in find_videos([tmp_path])]
+    assert found == ["1.mp4", "2.mov", "0.mp4"]  # held out is the end: neutral
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match="no video"):
         find_videos([tmp_path / "none"])
