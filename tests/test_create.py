@@ -179,7 +179,12 @@ plan = Plan(head, torso, 60, 10, head_rays=32, torso_rays=32, samples=8, ckpt_st
 create.lesson = lambda *_: Lesson(plan, 0)
 create.vary = lambda portrait, prior, filmed: None
 create.learn_style = lambda takes, prior, workdir: prior
-create.load_deformation = lambda workdir: {"kernel": np.zeros((2, 2), np.float32)}
+wide = {"layer_0": (220, 2), "layer_1": (2, 2), "layer_2": (2, 204)}
+moves = {name: {"kernel": np.zeros(wide[name], np.float32)} for name in wide}
+for name, part in moves.items():
+    part["bias"] = np.zeros(wide[name][1], np.float32)
+moves["embedding"] = np.zeros((8, 16), np.float32)
+create.load_deformation = lambda workdir: moves
 spoken = {}, {"params": {}, "aux": {}}
 create.load_audio_to_motion = lambda workdir: (spoken, {"type": "log_mel"})
 avatar._landmark_distance = lambda *_: None
