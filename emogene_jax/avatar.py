@@ -19,12 +19,14 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from emogene_jax.emotion_to_video.fit import Fields
+from emogene_jax import trees
+from emogene_jax.emotion_to_video.fit import Fields, arrays, layout
 from emogene_jax.emotion_to_video.head import HeadSize
 from emogene_jax.emotion_to_video.rig import Rig
 from emogene_jax.emotion_to_video.torso import PoseCode, TorsoSize
+from emogene_jax.motion_to_emotion.deformation import layout as deformation_layout
 from emogene_jax.motion_to_emotion.manifold import Manifold
-from emogene_jax.signals import Camera, Pose, UserError
+from emogene_jax.signals import NUM_LANDMARKS, Camera, Pose, UserError
 
 FORMAT = 2
 
@@ -46,17 +48,7 @@ def save_avatar(avatar: Avatar, folder: Path) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     fields = avatar.fields
-    _save(
-        folder / "fields.safetensors",
-        {
-            "rig": fields.rig._asdict(),
-            "head": fields.head,
-            "density": fields.density,
-            "torso": fields.torso,
-            "code": fields.code._asdict(),
-            "background": fields.background,
-        },
-    )
+    _save(folder / "fields.safetensors", arrays(fields))
     _save(folder / "audio_to_motion.safetensors", avatar.audio_to_motion)
     _save(folder / "deformation.safetensors", avatar.deformation)
     person = {
@@ -98,9 +90,13 @@ def load_avatar(folder: Path) -> Avatar:
         for name in ("fields", "audio_to_motion", "deformation", "person")
     }
     try:
-        return _assemble(header, parts)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{folder}: damaged avatar ({error}): make it again") from None
+        avatar = _assemble(header, parts)
+        told = _misfit(avatar, parts)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        told = str(error)
+    if told:
+        raise UserError(f"{folder}: damaged avatar ({told}): make it again")
+    return avatar
 
 
 def _assemble(header, parts) -> Avatar:
@@ -125,6 +121,36 @@ def _assemble(header, parts) -> Avatar:
         Pose(**person["pose"]),
         dict(header["info"]),
     )
+
+
+def _misfit(avatar: Avatar, parts: dict) -> str | None:
+    """In words, what in an avatar does not fit the rest of it; None = all fits. The
+    audio-to-motion model is looked at where it is known (pipeline.voice_of)."""
+
+    def shape(*dims):
+        return jax.ShapeDtypeStruct(dims, np.float32)
+
+    if not avatar.fields.camera.focal > 0:
+        return f"camera: found focal {avatar.fields.camera.focal}"
+    count, frames = avatar.manifold.basis.shape[1], len(avatar.pose.rotation)
+    numbers, flat = shape(count), shape(3 * NUM_LANDMARKS)
+    basis = shape(3 * NUM_LANDMARKS, count)
+    pose = Pose(shape(frames, 3, 3), shape(frames, 3))
+    expected = {
+        "fields": layout(avatar.fields),
+        "deformation": deformation_layout(avatar.deformation),
+        "person": {
+            "manifold": Manifold(flat, basis, numbers, numbers)._asdict(),
+            "rest": shape(NUM_LANDMARKS, 3),
+            "pose": pose._asdict(),
+        },
+    }
+    for name, tree in expected.items():
+        told = trees.difference(parts[name], tree)
+        if told:
+            return f"{name}: {told}"
+    place = trees.not_finite(parts)
+    return f"{place} holds NaN or infinity" if place else None
 
 
 class _Samples(NamedTuple):

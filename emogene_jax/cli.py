@@ -231,9 +231,13 @@ def read_config(spec: str, overrides: list[str]):
     try:
         rest = values(argv)[1:]
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        reason = " ".join(str(error.args[0]).split()).strip("\"'")
+        reason = " ".join(str(error.args[0]).split())
         if isinstance(error, (KeyError, AttributeError)):
             reason = f"unknown key {reason}"
+            for override in overrides:
+                key = override.partition("=")[0]
+                if key.rpartition(".")[2] in reason:
+                    reason = f"unknown key in {key}"
         raise UserError(f"config {spec}: {reason}") from error
     except UserError:
         raise

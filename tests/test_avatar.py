@@ -3,6 +3,7 @@
 import json
 
 import chex
+import numpy as np
 import pytest
 
 from emogene_jax.avatar import load_avatar, save_avatar, write_json
@@ -81,6 +82,35 @@ def test_another_version_is_refused(saved, change, message):
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(UserError, match=message):
         load_avatar(saved)
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value", "message"),
+    [
+        ("head_size", "hidden", 63, "fields: head/.*expected"),
+        ("torso_size", "warp", 7, "fields: torso/warp"),
+        ("camera", "size", 31, "fields: background"),
+        ("camera", "focal", 0.0, "focal"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_told(saved, part, name, value, message):
+    path = saved / "avatar.json"
+    header = json.loads(path.read_text())
+    header[part][name] = value
+    path.write_text(json.dumps(header))
+    with pytest.raises(UserError, match=message):
+        load_avatar(saved)
+
+
+def test_numbers_that_are_none_are_told(person, tmp_path):
+    rest = person.rest.copy()
+    rest[3, 1] = np.nan
+    save_avatar(person._replace(rest=rest), tmp_path)
+    with pytest.raises(UserError, match="person/rest holds NaN"):
+        load_avatar(tmp_path)
+    save_avatar(person._replace(rest=person.rest[:60]), tmp_path)
+    with pytest.raises(UserError, match=r"rest is \[60, 3\], expected \[68, 3\]"):
+        load_avatar(tmp_path)
 
 
 def test_a_broken_header_is_refused(saved):

@@ -20,6 +20,7 @@ import numpy as np
 from emogene_jax.data.tensorflow import load_tensorflow, quiet_tfds
 from emogene_jax.signals import EMOTIONS, UserError, listed
 
+PAIRED = "paired"  # corpus_records.CorpusRecords has it; elsewhere all clips are
 Batches = Callable[[int], Iterator[dict[str, np.ndarray]]]
 
 
@@ -55,7 +56,12 @@ def clip_batches(
     if lengths[0] < 1:
         raise UserError(f"batch.frames: found {frames}, expected at least 1")
     clips = _open(records, split)
-    places, whole = _index(clips)
+    places, whole, paired = _index(clips)
+    if neutral:  # emotional clips without a neutral take say nothing of that
+        places = [place for place, keep in zip(places, paired) if keep]
+        whole = whole[paired]
+    if not places:
+        raise UserError(f"{records}: found 0 clips of {split} with a neutral motion")
     buckets = np.searchsorted(lengths, whole).clip(max=len(lengths) - 1)
     schedule = functools.lru_cache(64)(bucket_schedule(buckets, batch_size, seed))
     motion = "neutral_motion" if neutral else "motion"
@@ -147,7 +153,7 @@ def emotion_pairs(records: Path, split: str = "train") -> dict[str, np.ndarray]:
 
     A clip's `neutral_motion` is the same speaker's neutral take of the same sentence,
     so pairs are by speaker and sentence, at all intensities; neutral clips pair with
-    themselves.
+    themselves. Clips that are not `paired` are left out.
 
     Returns:
       neutral [N, 204], emotional [N, 204] (eye distances), emotion [N] int32 (an index
@@ -159,11 +165,15 @@ def emotion_pairs(records: Path, split: str = "train") -> dict[str, np.ndarray]:
         name = clip["emotion"].decode()
         if name not in EMOTIONS:
             raise UserError(f"{records}: found emotion {name!r}, expected {EMOTIONS}")
+        if not clip.get(PAIRED, True):
+            continue
         length = len(clip["motion"])
         parts["neutral"].append(clip["neutral_motion"])
         parts["emotional"].append(clip["motion"])
         parts["emotion"].append(np.full(length, EMOTIONS.index(name), np.int32))
         parts["intensity"].append(np.full(length, clip["intensity"], np.float32))
+    if not parts["emotion"]:
+        raise UserError(f"{records}: found 0 clips of {split} with a neutral take")
     return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
 
@@ -301,8 +311,9 @@ def _scan(split: _Split, decode: Callable) -> Iterator[tuple[str, Any]]:
             raise UserError(f"{file}: found {found} whole records, expected {count}")
 
 
-def _index(split: _Split) -> tuple[list[tuple[str, int, int]], np.ndarray]:
-    """((file, offset, size) of each record, [records] frames of each).
+def _index(split: _Split) -> tuple[list[tuple[str, int, int]], np.ndarray, np.ndarray]:
+    """((file, offset, size) of each record, [records] frames of each, [records] bool:
+    whether it has a neutral motion).
 
     It reads every record once, and so tells a damaged one before training starts.
     """
@@ -310,19 +321,24 @@ def _index(split: _Split) -> tuple[list[tuple[str, int, int]], np.ndarray]:
     import tensorflow_datasets as tfds
 
     # One short array of a record tells its length; the others are not decoded.
-    decode = _decode(tfds.features.FeaturesDict({"f0": split.features["f0"]}))
+    names = [name for name in ("f0", PAIRED) if name in split.features]
+    few = {name: split.features[name] for name in names}
+    decode = _decode(tfds.features.FeaturesDict(few))
 
     def measure(record):
-        return tf.strings.length(record), tf.shape(decode(record)["f0"])[0] // 2
+        found = decode(record)
+        length = tf.shape(found["f0"])[0] // 2
+        return tf.strings.length(record), length, found.get(PAIRED, True)
 
-    places, frames, ends = [], [], dict.fromkeys(split.files, 0)
-    for file, (size, length) in _scan(split, measure):
+    places, frames, paired, ends = [], [], [], dict.fromkeys(split.files, 0)
+    for file, (size, length, keep) in _scan(split, measure):
         # Before each record are its length (8 bytes) and that one's checksum (4), after
         # it its own (4).
         places.append((file, ends[file] + 12, int(size)))
         ends[file] += 12 + int(size) + 4
         frames.append(length)
-    return places, np.array(frames)
+        paired.append(keep)
+    return places, np.array(frames), np.array(paired)
 
 
 def _read(tf, choose: Callable, number) -> list:

@@ -112,11 +112,11 @@ def clip_features(channels: int) -> tfds.features.FeaturesDict:
     scalar = {"speaker": np.int32, "sentence": np.int32, "intensity": np.float32}
     return tfds.features.FeaturesDict(
         {
-            "content": _array((None, channels), np.float32),
-            "f0": _array((None,), np.float32),
-            "blink": _array((None,), np.int32),
-            "motion": _array((None, 204), np.float32),
-            "neutral_motion": _array((None, 204), np.float32),
+            "content": array((None, channels), np.float32),
+            "f0": array((None,), np.float32),
+            "blink": array((None,), np.int32),
+            "motion": array((None, 204), np.float32),
+            "neutral_motion": array((None, 204), np.float32),
             "emotion": tfds.features.Text(),
             **{name: tfds.features.Scalar(dtype) for name, dtype in scalar.items()},
         }
@@ -163,17 +163,17 @@ class PortraitRecords(tfds.core.GeneratorBasedBuilder):
     def _info(self):
         first = next(read_stretches(self.portrait))
         rows = {
-            name: _array((None, *first[name].shape[1:]), dtype)
+            name: array((None, *first[name].shape[1:]), dtype)
             for name, dtype in ROWS.items()
         }
-        pictures = {name: _array((None,), np.uint8) for name in PICTURES}
+        pictures = {name: array((None,), np.uint8) for name in PICTURES}
         return tfds.core.DatasetInfo(
             builder=self,
             description="Stretches of up to 100 frames: pictures as AVIF sequences.",
             features=tfds.features.FeaturesDict(
                 {
                     "start": tfds.features.Scalar(np.int32),
-                    "camera": _array((4,), np.float64),  # focal, cx, cy, size: px
+                    "camera": array((4,), np.float64),  # focal, cx, cy, size: px
                     **pictures,
                     **rows,
                 }
@@ -190,12 +190,12 @@ class PortraitRecords(tfds.core.GeneratorBasedBuilder):
 
 def write_portrait_records(portrait: Path) -> Path:
     """TFDS records in `portrait`/records, of what save_portrait wrote there."""
-    return _write(PortraitRecords(portrait, data_dir=Path(portrait) / "records"))
+    return write(PortraitRecords(portrait, data_dir=Path(portrait) / "records"))
 
 
 def write_synthetic(world: World, folder: Path) -> Path:
     """The place in `folder` of TFDS records of `world`, which are made if need be."""
-    return _write(Synthetic(world, data_dir=folder, config=config_of(world)))
+    return write(Synthetic(world, data_dir=folder, config=config_of(world)))
 
 
 def config_of(world: World) -> tfds.core.BuilderConfig:
@@ -204,11 +204,13 @@ def config_of(world: World) -> tfds.core.BuilderConfig:
     return tfds.core.BuilderConfig(name=digest, description=repr(world))
 
 
-def _write(builder: tfds.core.GeneratorBasedBuilder) -> Path:
+def write(builder: tfds.core.GeneratorBasedBuilder) -> Path:
+    """Writes a builder's records, unless they are there already, and says where."""
     with quiet_tfds():
         builder.download_and_prepare(file_format="tfrecord")
     return Path(builder.data_dir)
 
 
-def _array(shape: tuple, dtype) -> tfds.features.Tensor:
+def array(shape: tuple, dtype) -> tfds.features.Tensor:
+    """The schema of an array; None in its shape may differ from record to record."""
     return tfds.features.Tensor(shape=shape, dtype=dtype, encoding="bytes")

@@ -59,6 +59,13 @@ def read_nearest(grid, xyz):
     )
 
 
+def node_points(shape):
+    """Unit-box points [D * H * W, 3] of the nodes of a grid (D, H, W)."""
+    axes = [jnp.linspace(0.0, 1.0, n) for n in shape]
+    z, y, x = jnp.meshgrid(*axes, indexing="ij")
+    return jnp.stack([x, y, z], -1).reshape(-1, 3)
+
+
 def _corners(u, sizes):
     """The lower corner's index and the upper one's weight, along each axis."""
     corners, weights = [], []

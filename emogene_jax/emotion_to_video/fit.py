@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -23,7 +24,7 @@ from emogene_jax.emotion_to_video.torso import (
     fit_pose_code,
     pose_code,
 )
-from emogene_jax.signals import Camera, Pose, landmarks_to_motion
+from emogene_jax.signals import NUM_LANDMARKS, Camera, Pose, landmarks_to_motion
 from emogene_jax.train.loop import TrainResult, train
 from emogene_jax.train.state import Optimizer
 
@@ -46,6 +47,47 @@ class Fields(NamedTuple):
     head_size: HeadSize
     torso_size: TorsoSize
     samples: int  # per ray
+
+
+def arrays(fields: Fields) -> dict:
+    """All of it that is learned or measured: a tree of arrays."""
+    return {
+        "rig": fields.rig._asdict(),
+        "head": fields.head,
+        "density": fields.density,
+        "torso": fields.torso,
+        "code": fields.code._asdict(),
+        "background": fields.background,
+    }
+
+
+def layout(fields: Fields) -> dict:
+    """The shapes that `arrays` has for this camera, these sizes and this rig's grid."""
+
+    def shape(*dims):
+        return jax.ShapeDtypeStruct(dims, np.float32)
+
+    rig, size = fields.rig, fields.camera.size
+    count, grid = rig.project.shape[1], rig.warp_rest.shape[:3]
+    each, corner, codes = shape(count), shape(3), shape(12)
+    linear = (shape(3 * NUM_LANDMARKS, count), *[each] * 3, shape(count, *grid, 3))
+    boxes = (shape(*grid, 3), *[corner] * 4, shape(*[stages.HULL] * 3))
+    batch = {"condition": shape(1, count), "code": shape(1, 12)}
+    made = [
+        jax.eval_shape(stage.init, jax.random.key(0), batch)
+        for stage in (
+            stages.head_stage(fields.camera, fields.head_size),
+            stages.torso_stage(fields.camera, fields.torso_size),
+        )
+    ]
+    return {
+        "rig": Rig(*linear, *boxes)._asdict(),
+        "head": made[0][0],
+        "density": made[0][1]["density"],
+        "torso": made[1][0],
+        "code": PoseCode(shape(3, 3), corner, shape(6), codes, codes)._asdict(),
+        "background": shape(size, size, 3),
+    }
 
 
 class Plan(NamedTuple):

@@ -97,13 +97,21 @@ class HeadField(nn.Module):
     def rest_face(self, rig, state, points, directions):
         """The same at points [B, P, 3] of the rest face."""
         unit = (points - rig.low) / (rig.high - rig.low)
-        # Plane by plane: XLA:CPU fuses the reads of one plane, and not those of three.
-        features = []
-        for plane, axes in enumerate(((0, 1), (1, 2), (0, 2))):
-            side = jnp.stack([unit[..., axis] for axis in axes], -1)
-            coarse = read_planes(state.planes[:, plane], side)
-            fine = read_planes(self.fine_planes[plane], side.reshape(-1, 2))
-            features += [coarse.reshape(fine.shape[0], -1), fine]
+        sides = [unit[..., axes] for axes in (slice(0, 2), slice(1, 3), slice(0, 3, 2))]
+
+        def read(_, plane):
+            coarse, fine, side = plane
+            coarse, fine = (
+                read_planes(coarse, side),
+                read_planes(fine, side.reshape(-1, 2)),
+            )
+            return None, (coarse.reshape(fine.shape[0], -1), fine)
+
+        # A loop: XLA:CPU fuses the reads of one plane, and makes those of three, and
+        # their gradients, again and again.
+        planes = jnp.moveaxis(state.planes, 1, 0), self.fine_planes, jnp.stack(sides)
+        _, read_all = jax.lax.scan(read, None, planes)
+        features = [part[plane] for plane in range(3) for part in read_all]
         # Which frame a sample is of, as features: the bias of a frame is then a row of
         # the first product, and so is its gradient.
         frames, count = points.shape[:2]
@@ -123,18 +131,30 @@ class HeadField(nn.Module):
         return density, colour
 
 
-def step_back(rig: Rig, state: FrameState, points, read=read_grid, rounds=3):
+def step_back(rig: Rig, state: FrameState, points, start=None, rounds=3):
     """Points [B, P, 3] of the frames' head space -> where they lie in the rest face.
 
     The displacement is that of a place of the rest face, which is what is looked for: a
     fixed point. Taken where the sample is, it would fall short (brows by half).
 
     Args:
+        start: [B, P, 3] a first guess; by default the points.
+    """
+
+    def again(_, at):
+        return points - displacement(rig, state.warp, at)
+
+    # A loop that is one: unrolled, XLA:CPU makes each round again for the next.
+    return jax.lax.fori_loop(0, rounds, again, points if start is None else start)
+
+
+def displacement(rig: Rig, grid, points, read=read_grid):
+    """What grids [B, D, H, W, 3] over the warp's box hold at points [B, P, 3]; 0 outside
+    of it.
+
+    Args:
         read: read_grid, or read_nearest for a look into a coarse grid.
     """
-    at = points
-    for _ in range(rounds):
-        unit = (at - rig.warp_low) / (rig.warp_high - rig.warp_low)
-        inside = jnp.all((unit >= 0) & (unit <= 1), -1, keepdims=True)
-        at = points - jnp.where(inside, read(state.warp, unit), 0.0)
-    return at
+    unit = (points - rig.warp_low) / (rig.warp_high - rig.warp_low)
+    inside = jnp.all((unit >= 0) & (unit <= 1), -1, keepdims=True)
+    return jnp.where(inside, read(grid, unit), 0.0)

@@ -74,10 +74,3 @@ def read_density(grid, unit):
     """Density [..., P] of the grid [D, H, W] at unit-box points [..., P, 3]."""
     flat = unit.reshape(-1, 3)
     return read_nearest(grid[..., None], flat)[..., 0].reshape(unit.shape[:-1])
-
-
-def node_points(shape):
-    """Unit-box points [D * H * W, 3] of the nodes of a grid (D, H, W)."""
-    axes = [jnp.linspace(0.0, 1.0, n) for n in shape]
-    z, y, x = jnp.meshgrid(*axes, indexing="ij")
-    return jnp.stack([x, y, z], -1).reshape(-1, 3)

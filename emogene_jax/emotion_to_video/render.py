@@ -10,73 +10,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emogene_jax.emotion_to_video import head as head_field
-from emogene_jax.emotion_to_video import occupancy
-from emogene_jax.emotion_to_video.camera import pixel_rays
-from emogene_jax.emotion_to_video.encoding import read_nearest
+from emogene_jax.emotion_to_video.bake import bake, render_head
 from emogene_jax.emotion_to_video.head import HeadField
+from emogene_jax.emotion_to_video.march import seen_density
 from emogene_jax.emotion_to_video.rig import Rig, condition
 from emogene_jax.emotion_to_video.torso import TorsoField, pose_code
-from emogene_jax.emotion_to_video.volume import composite
-from emogene_jax.parallel import data_parallel, device_count, replicate, shard_batch
+from emogene_jax.parallel import (
+    data_parallel,
+    device_count,
+    loops_on_device,
+    replicate,
+    shard_batch,
+)
 from emogene_jax.rigid import project
-
-BINS = 64  # looks into the occupancy grid per ray
-MOST_RAYS = 4096  # marched at a time
-
-
-def march(field, params, rig, density, state, rays, samples, key=None):
-    """Render head rays.
-
-    Args:
-        field: HeadField. params: its parameters.
-        density: [D, H, W] per cm, the occupancy grid (see occupancy.py).
-        state: FrameState of B frames.
-        rays: Rays, [B, R, 3] in head space.
-        samples: per ray.
-        key: jitter, for training.
-
-    Returns:
-        colour [B, R, 3] premultiplied, alpha [B, R].
-    """
-    frames, count = rays.origins.shape[:2]
-    near, far = occupancy.box_interval(rays, rig.low, rig.high)
-    centres = occupancy.bin_centres(near, far, BINS)
-    places = _along(rays, centres).reshape(frames, count * BINS, 3)
-    places = head_field.step_back(rig, state, places, read_nearest, rounds=1)
-    unit = (places - rig.low) / (rig.high - rig.low)
-    coarse = occupancy.read_density(density, unit).reshape(frames, count, BINS)
-    edges = occupancy.place_edges(coarse, near, far, samples, key)
-    edges = jax.lax.stop_gradient(edges)
-    width = jnp.diff(edges)
-    points = _along(rays, 0.5 * (edges[..., 1:] + edges[..., :-1]))
-    sigma, colour = field.apply(
-        {"params": params},
-        rig,
-        state,
-        points.reshape(frames, -1, 3),
-        rays.directions,
-    )
-    sigma = sigma.reshape(frames, count, samples)
-    hit = far > near
-    colour, alpha, _ = composite(
-        jnp.where(hit[..., None], sigma, 0.0),
-        colour.reshape(frames, count, samples, 3),
-        width,
-    )
-    return colour, alpha
-
-
-def _along(rays, distance):
-    return (
-        rays.origins[..., None, :] + distance[..., None] * rays.directions[..., None, :]
-    )
-
-
-def seen_density(rig, density):
-    """The occupancy grid as rays read it: inside the hull only. Not grown: place_edges
-    guards its neighbours, and samples before a surface are lost to it."""
-    return density * rig.hull
 
 
 def over(colour, opacity, behind):
@@ -87,31 +33,6 @@ def over(colour, opacity, behind):
 def pixel_place(rows, columns, camera):
     """Pixel centres as places [..., 2] in [0, 1] (column, row)."""
     return (jnp.stack([columns, rows], -1) + 0.5) / camera.size
-
-
-def render_head(
-    field, params, rig, density, condition, pose, camera, corner, side, samples
-):
-    """The head in windows: [B, side, side, 4], premultiplied colour and alpha.
-
-    condition [B, C]; pose: (rotation [B, 3, 3], translation [B, 3]); corner [B, 2]."""
-    state = field.apply({"params": params}, rig, condition, method="frame")
-    count = side * side
-    pieces = -(-count // MOST_RAYS)
-    each = -(-count // pieces)
-    number = jnp.arange(pieces * each).clip(max=count - 1).reshape(pieces, each)
-
-    def piece(number):
-        rows = corner[:, :1] + number // side
-        columns = corner[:, 1:] + number % side
-        rays = pixel_rays(rows, columns, *pose, camera)
-        colour, alpha = march(field, params, rig, density, state, rays, samples)
-        return jnp.concatenate([colour, alpha[..., None]], -1)
-
-    # One after the other: a large picture's samples all at once need gigabytes, and a
-    # CPU is fastest where they stay in its cache.
-    layer = jnp.moveaxis(jax.lax.map(piece, number), 0, 1)
-    return layer.reshape(-1, pieces * each, 4)[:, :count].reshape(-1, side, side, 4)
 
 
 class Renderer:
@@ -195,20 +116,12 @@ class Renderer:
 
         def one(rig, trained, behind, condition, code, rotation, translation, corner):
             head_params, torso_params, density = trained
-            layer = render_head(
-                head,
-                head_params,
-                rig,
-                density,
-                condition[None],
-                (rotation[None], translation[None]),
-                camera,
-                corner[None],
-                side,
-                fields.samples,
-            )
+            baked = bake(head, head_params, rig, density, condition)
+            window = (camera, corner, side, fields.samples)
+            pose = (rotation, translation)
+            layer = render_head(head, head_params, rig, baked, pose, *window)
             layer = jax.lax.dynamic_update_slice(
-                jnp.zeros((size, size, 4)), layer[0], (*corner, 0)
+                jnp.zeros((size, size, 4)), layer, (*corner, 0)
             )
             back = behind
             if fields.torso is not None:
@@ -226,7 +139,13 @@ class Renderer:
             return to_bytes(frame), to_bytes(layer)
 
         def many(rig, trained, behind, *batch):
-            return jax.lax.map(lambda row: one(rig, trained, behind, *row), batch)
+            def each(row):
+                return one(rig, trained, behind, *row)
+
+            # A CPU is fastest where one frame's samples stay in its cache.
+            return (
+                jax.vmap(each)(batch) if loops_on_device() else jax.lax.map(each, batch)
+            )
 
         return data_parallel(many, donate=())
 

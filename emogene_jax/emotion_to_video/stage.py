@@ -8,17 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from emogene_jax.emotion_to_video.bake import bake, render_head
 from emogene_jax.emotion_to_video.camera import pixel_rays
+from emogene_jax.emotion_to_video.encoding import node_points
 from emogene_jax.emotion_to_video.head import HeadField, HeadSize
-from emogene_jax.emotion_to_video.occupancy import node_points
-from emogene_jax.emotion_to_video.render import (
-    march,
-    over,
-    pixel_place,
-    render_head,
-    seen_density,
-    to_bytes,
-)
+from emogene_jax.emotion_to_video.march import march, seen_density
+from emogene_jax.emotion_to_video.render import over, pixel_place, to_bytes
 from emogene_jax.emotion_to_video.rig import HULL, Rig
 from emogene_jax.emotion_to_video.torso import TorsoField, TorsoSize
 from emogene_jax.rigid import project
@@ -89,11 +84,9 @@ def head_stage(
     field = HeadField(size)
 
     def init(key, batch):
-        condition = batch["condition"][:1]
-        point = jnp.zeros((1, 1, 3))
-        params = field.init(
-            key, _blank_rig(condition), condition, point, point, method=_whole
-        )["params"]
+        condition, point = jnp.zeros(batch["condition"][:1].shape), jnp.zeros((1, 1, 3))
+        rig = _blank_rig(condition.shape[1])
+        params = field.init(key, rig, condition, point, point, method=_whole)["params"]
         return params, {"density": jnp.full((HULL,) * 3, 2.0)}
 
     def loss(params, aux, frozen, batch, key, step):
@@ -127,18 +120,12 @@ def head_stage(
     def images(params, aux, frozen, batch):
         # A face of the batch, over grey.
         rig = frozen["rig"]
-        layer = render_head(
-            field,
-            params,
-            rig,
-            seen_density(rig, aux["density"]),
-            batch["condition"][:1],
-            tuple(part[:1] for part in batch["pose"]),
-            camera,
-            jnp.zeros((1, 2), jnp.int32),
-            camera.size,
-            samples,
-        )[0]
+        grid = seen_density(rig, aux["density"])
+        baked = bake(field, params, rig, grid, batch["condition"][0])
+        pose = tuple(part[0] for part in batch["pose"])
+        corner = jnp.zeros(2, jnp.int32)
+        window = (camera, corner, camera.size, samples)
+        layer = render_head(field, params, rig, baked, pose, *window)
         return {"head": np.asarray(to_bytes(over_grey(layer)))}
 
     return Stage(init, loss, sample, images)
@@ -247,10 +234,10 @@ def draw_rays(resident, key, frames, counts, whole=False):
     return batch
 
 
-def _blank_rig(condition):
+def _blank_rig(conditions):
     """A rig of the right arrangement: parameters' shapes depend on nothing else of it."""
     zero, one, grid = jnp.zeros(3), jnp.ones(3), jnp.zeros((2, 2, 2, 3))
-    warp = jnp.zeros((condition.shape[-1], *grid.shape))
+    warp = jnp.zeros((conditions, *grid.shape))
     return Rig(*[zero] * 4, warp, grid, zero, one, zero, one, grid[..., 0])
 
 

@@ -44,7 +44,7 @@ _USUAL = (
 )  # face heights over the side at which a square clip stays as it is
 _MATTE_SIZE = 256  # px at least, where mattes are made
 # Other names by which data sets and people call the emotions.
-_ALIASES = {
+ALIASES = {
     "anger": "angry",
     "ang": "angry",
     "disgusted": "disgust",
@@ -64,7 +64,7 @@ def emotion_of(path) -> str:
     M030_sad_3_001.mp4); neutral where none is told."""
     path = Path(path)
     parts = [path.parent.name.lower(), *re.split(r"[^a-z]+", path.stem.lower())]
-    return next((_ALIASES[part] for part in parts if part in _ALIASES), "neutral")
+    return next((ALIASES[part] for part in parts if part in ALIASES), "neutral")
 
 
 def find_videos(paths: Sequence) -> list[Path]:
@@ -120,7 +120,7 @@ def prepare(
     lengths = [len(clip[0]) for clip in clips]
     emotion = np.repeat([EMOTIONS.index(emotion_of(f)) for f in files], lengths)
     centre = _centre(looks, boxes, size)
-    fit, pose, mesh, landmarks = _fit_clips(
+    fit, pose, mesh, landmarks = fit_clips(
         points, lengths, model, size, centre, morphable
     )
     rest_mesh, rest = rest_shapes(mesh, landmarks, found & _calmest(emotion))
@@ -254,12 +254,13 @@ def find_morphable(face_model):
     return load_morphable(face_model) if named else None
 
 
-def _fit_clips(points, lengths, model, size, centre, morphable=None):
+def fit_clips(points, lengths, model, size, centre, morphable=None, looked_at=100):
     """(HeadFit, smoothed Pose, mesh [T, 478, 3] cm, landmarks [T, 68, 3] cm) of all clips
     together. The landmarks are the mesh's own, or those of a morphable model fitted to
-    the same image points and brought into the same head space."""
+    the same image points and brought into the same head space. `looked_at`: fit_head's.
+    """
     canonical, _ = canonical_mesh(model)
-    fit = fit_head(points, canonical, size, centre)
+    fit = fit_head(points, canonical, size, centre, looked_at=looked_at)
     mesh = head_mesh(points, fit)
     landmarks = lm.to_68(mesh)
     if morphable is not None:
@@ -356,7 +357,7 @@ def track_performance(video, face_model=None) -> tuple[np.ndarray, Pose, bool]:
     _, points, found = _track_clip(video, box, size, model)
     centre = _centre([look], [box], size)
     morphable = find_morphable(face_model)
-    _, pose, mesh, landmarks = _fit_clips(
+    _, pose, mesh, landmarks = fit_clips(
         points, [len(points)], model, size, centre, morphable
     )
     _, rest = rest_shapes(mesh, landmarks, found)

@@ -69,8 +69,11 @@ def fit_poses(points, shape, camera, pose, weight, steps=4) -> Pose:
         jacobian = np.concatenate([-d @ _cross_matrix(turned), d], -1)
         residual = points - project(shape[None], *pose, camera)
         weighted = jacobian * np.broadcast_to(weight, x.shape[:2])[..., None, None]
-        normal = np.einsum("tpki,tpkj->tij", weighted, jacobian)
-        right = np.einsum("tpki,tpk->ti", weighted, residual)
+        # Both coordinates of all points as rows of one matrix a frame: BLAS is twice as
+        # fast as einsum.
+        rows = np.swapaxes(weighted.reshape(len(x), -1, 6), 1, 2)
+        normal = rows @ jacobian.reshape(len(x), -1, 6)
+        right = (rows @ residual.reshape(len(x), -1, 1))[..., 0]
         normal += 1e-9 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(6)
         step = np.linalg.solve(normal, right[..., None])[..., 0]
         pose = Pose(
@@ -151,7 +154,7 @@ def _bundle(tracked, canonical, camera, rounds):
     return pose, shape, weight, residual, cost
 
 
-def fit_head(tracked, canonical, size, centre, rounds=6) -> HeadFit:
+def fit_head(tracked, canonical, size, centre, rounds=6, looked_at=100) -> HeadFit:
     """Camera, poses and rest shape of one clip.
 
     Args:
@@ -159,6 +162,7 @@ def fit_head(tracked, canonical, size, centre, rounds=6) -> HeadFit:
         the viewer, on the scale of the columns).
       canonical: [468, 3] cm, the tracker's metric face.
       size: px, of the (square) picture; centre: (cx, cy) px, the principal point.
+      looked_at: frames of the clip by which the camera's distance is searched for.
     """
     stable = np.array(lm.STABLE)
     tracked, canonical = tracked[:, stable].astype(np.float64), canonical[stable]
@@ -167,7 +171,7 @@ def fit_head(tracked, canonical, size, centre, rounds=6) -> HeadFit:
     )
     # A clip with little turning says little about the distance of the camera: it is
     # searched for, with a mild preference for the usual 80 cm.
-    some = tracked[:: max(1, len(tracked) // 100)]
+    some = tracked[:: max(1, len(tracked) // looked_at)]
     best = None
     for distance in 80.0 * 1.35 ** np.arange(-3, 5):
         camera = Camera(float(distance * np.median(scale)), *centre, size)

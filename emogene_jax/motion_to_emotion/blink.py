@@ -53,6 +53,15 @@ def add_blinks(motion: np.ndarray, closure: np.ndarray, rest: np.ndarray) -> np.
     return motion
 
 
+def lid_closure(motion: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """How far the lids are shut [T] in 0..1, of motion [T, 68, 3]: 0 = as far apart as
+    they usually are, 1 = they meet."""
+    face = rest / eye_distance(rest)
+    gap = (face + motion)[:, UPPER_LIDS, 1] - (face + motion)[:, LOWER_LIDS, 1]
+    gap = gap.mean(-1)
+    return np.clip(1 - gap / max(np.median(gap), 1e-6), 0, 1).astype(np.float32)
+
+
 def open_lids(motion: np.ndarray, rest: np.ndarray) -> np.ndarray:
     """Motion [T, 68, 3] with the blinks taken out: what the voice can't know of.
 
@@ -60,10 +69,7 @@ def open_lids(motion: np.ndarray, rest: np.ndarray) -> np.ndarray:
     did before and after.
     """
     motion = np.array(motion, np.float32)
-    face = rest / eye_distance(rest)
-    gap = (face + motion)[:, UPPER_LIDS, 1] - (face + motion)[:, LOWER_LIDS, 1]
-    gap = gap.mean(-1)
-    shut = gap < 0.67 * np.median(gap)
+    shut = lid_closure(motion, rest) > 0.33
     # Lids begin to move before they are that near.
     shut = np.convolve(shut, np.ones(5))[2:-2] > 0
     if shut.any() and not shut.all():

@@ -49,6 +49,13 @@ class Deformer(nn.Module):
         return landmarks + intensity[..., None] * delta
 
 
+def layout(params: dict) -> dict:
+    """The shapes that parameters have of a Deformer as wide as these say they are."""
+    model = Deformer(hidden=params["layer_0"]["kernel"].shape[1])
+    inputs = (jnp.zeros(LANDMARK_SIZE), jnp.zeros(len(EMOTIONS)), jnp.ones(()))
+    return jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
+
+
 def deform(
     params: dict, motion: jax.Array, emotion_weights: jax.Array, intensity: jax.Array
 ) -> jax.Array:

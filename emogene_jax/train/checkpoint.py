@@ -32,6 +32,7 @@ import orbax.checkpoint as ocp
 from emogene_jax import parallel
 from emogene_jax.signals import UserError
 from emogene_jax.train.state import TrainState
+from emogene_jax.trees import difference
 
 # What Orbax fails at is told here, in a line; it would print its threads' traces.
 logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
@@ -186,15 +187,11 @@ class Checkpoints:
         return self._manager.item_metadata(step)["state"].tree
 
     def _check_layout(self, step: int, tree: Any) -> None:
-        found, expected = _shapes(self._layout(step)), _shapes(tree)
-        names = sorted(found.keys() | expected.keys())
-        names.sort(key=lambda name: not name.startswith("params"))  # they tell most
-        for name in names:
-            if found.get(name) != expected.get(name):
-                raise UserError(
-                    f"{self.workdir}: its checkpoint is of another model: {name} is "
-                    f"{_words(found.get(name))}, expected {_words(expected.get(name))}"
-                )
+        told = difference(self._layout(step), tree)
+        if told:
+            raise UserError(
+                f"{self.workdir}: its checkpoint is of another model: {told}"
+            )
 
 
 @contextlib.contextmanager
@@ -265,15 +262,3 @@ def _tree(state: TrainState) -> dict:
 
 def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=parallel.replicated())
-
-
-def _shapes(tree: Any) -> dict[str, tuple]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
-        for path, leaf in leaves
-    }
-
-
-def _words(shape: tuple | None) -> str:
-    return "absent" if shape is None else str(list(shape))

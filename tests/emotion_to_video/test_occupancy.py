@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from emogene_jax.emotion_to_video import occupancy
+from emogene_jax.emotion_to_video.encoding import node_points
 from emogene_jax.signals import Rays
 
 NEAR, FAR = jnp.array([50.0, 51.0, 49.0]), jnp.array([70.0, 66.0, 49.0])
@@ -92,7 +93,7 @@ def test_rays_meet_the_box_where_they_should():
 
 def test_a_grid_is_read_at_its_nodes():
     grid = jnp.arange(5 * 6 * 7.0).reshape(5, 6, 7)
-    nodes = occupancy.node_points(grid.shape)
+    nodes = node_points(grid.shape)
     np.testing.assert_array_equal(occupancy.read_density(grid, nodes), grid.reshape(-1))
 
 

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emogene_jax.emotion_to_video import occupancy, render
+from emogene_jax.emotion_to_video import bake, occupancy, render
 from emogene_jax.emotion_to_video.camera import pixel_rays
+from emogene_jax.emotion_to_video.encoding import node_points
 from emogene_jax.emotion_to_video.head import FrameState
+from emogene_jax.emotion_to_video.march import march, seen_density
 from emogene_jax.emotion_to_video.rig import HULL, Rig
 from emogene_jax.emotion_to_video.volume import composite
 from emogene_jax.rigid import project
@@ -23,7 +25,10 @@ class Balls(NamedTuple):
 
     skin: float  # cm: how soft they begin
 
-    def apply(self, variables, rig, state, points, directions):
+    def apply(self, variables, rig, state, points=None, directions=None, method=None):
+        if method == "frame":
+            return FrameState(rig.warp_rest[None], None, None)
+
         def ball(centre, radius):
             r = jnp.linalg.norm(points - jnp.array(centre), axis=-1)
             return 8.0 / (1 + jnp.exp((r - radius) / self.skin))
@@ -55,30 +60,69 @@ def dense_march(field, rig, rays, samples=800):
     return composite(density, colour, width)[:2]
 
 
+def balls(rig, skin):
+    """(field, occupancy grid) of two balls."""
+    field = Balls(skin)
+    nodes = rig.low + node_points((HULL,) * 3) * (rig.high - rig.low)
+    density, _ = field.apply(None, rig, None, nodes[None], None)
+    return field, seen_density(rig, density.reshape((HULL,) * 3))
+
+
+POSE = jnp.eye(3), jnp.array([0.5, -0.3, -30.0])
+
+
+def whole_picture(size):
+    """Rays [1, size * size] of POSE."""
+    rows, columns = (part.reshape(1, -1) for part in np.mgrid[:size, :size])
+    camera = CAMERA._replace(focal=1.5 * size, cx=size / 2, cy=size / 2, size=size)
+    turn = tuple(part[None] for part in POSE)
+    return pixel_rays(rows, columns, *turn, camera), camera
+
+
 @pytest.mark.parametrize("skin", [0.12, 0.6])
 def test_few_placed_samples_see_what_a_dense_march_sees(ball_rig, skin):
     """Grown by a node, the grid would stop light early: a thin skin then loses its
     samples to the empty space before it (20 dB)."""
-    field = Balls(skin)
-    rows, columns = (part.reshape(1, -1) for part in np.mgrid[:48, :48])
-    turn = jnp.eye(3)[None], jnp.array([[0.5, -0.3, -30.0]])
-    rays = pixel_rays(rows, columns, *turn, CAMERA)
-    unit = occupancy.node_points((HULL,) * 3)
-    nodes = ball_rig.low + unit * (ball_rig.high - ball_rig.low)
-    density, _ = field.apply(None, ball_rig, None, nodes[None], None)
-    grid = render.seen_density(ball_rig, density.reshape((HULL,) * 3))
-    state = FrameState(ball_rig.warp_rest[None], None, None)
-    colour, alpha = render.march(field, None, ball_rig, grid, state, rays, 24)
+    field, grid = balls(ball_rig, skin)
+    rays, _ = whole_picture(48)
+    state = field.apply(None, ball_rig, None, method="frame")
+    colour, alpha = march(field, None, ball_rig, grid, state, rays, 24)
     true_colour, true_alpha = dense_march(field, ball_rig, rays)
     assert true_alpha.max() > 0.99 and true_alpha.min() < 0.01
     for mine, true in ((colour, true_colour), (alpha, true_alpha)):
-        psnr = -10 * np.log10(np.mean((np.asarray(mine) - np.asarray(true)) ** 2))
-        assert psnr > 45, psnr
+        assert psnr(mine, true) > 45
+
+
+@pytest.mark.parametrize("skin", [0.12, 0.6])
+@pytest.mark.parametrize("size", [48, 160])
+def test_a_baked_frame_shows_what_a_dense_march_sees(ball_rig, skin, size):
+    """All pixels of one turn of the loop, and of several."""
+    field, grid = balls(ball_rig, skin)
+    rays, camera = whole_picture(size)
+    frame = bake.bake(field, None, ball_rig, grid, jnp.zeros(1))
+    window = (camera, jnp.zeros(2, jnp.int32), size, 24)
+    layer = bake.render_head(field, None, ball_rig, frame, POSE, *window)
+    colour, alpha = dense_march(field, ball_rig, rays)
+    assert psnr(layer[..., :3].reshape(1, -1, 3), colour) > 45
+    assert psnr(layer[..., 3].reshape(1, -1), alpha) > 45
+
+
+def test_where_the_grid_is_empty_nothing_is_rendered(ball_rig):
+    field, grid = balls(ball_rig, 0.12)
+    _, camera = whole_picture(48)
+    frame = bake.bake(field, None, ball_rig, 0 * grid, jnp.zeros(1))
+    window = (camera, jnp.zeros(2, jnp.int32), 48, 8)
+    layer = bake.render_head(field, None, ball_rig, frame, POSE, *window)
+    np.testing.assert_array_equal(layer, 0)
+
+
+def psnr(mine, true):
+    return -10 * np.log10(np.mean((np.asarray(mine) - np.asarray(true)) ** 2))
 
 
 def test_outside_the_hull_there_is_nothing_to_see(ball_rig):
     hull = jnp.zeros((HULL,) * 3).at[:, : HULL // 2].set(1.0)
-    seen = render.seen_density(ball_rig._replace(hull=hull), jnp.ones((HULL,) * 3))
+    seen = seen_density(ball_rig._replace(hull=hull), jnp.ones((HULL,) * 3))
     assert (seen[:, : HULL // 2] == 1).all() and (seen[:, HULL // 2 :] == 0).all()
 
 
