@@ -3,7 +3,7 @@
 `emogene train` itself, on all devices there are, each config in the paper's size, for a
 few steps; rates are those of its own curves, after what compiles. Clips are random
 numbers as large as HuBERT-large's (1024 channels, 10 s), read from records on disk; the
-portrait is the synthetic one, whose few pixels cost a step as much as many would.
+portrait is a word of the synthetic character: more and larger frames cost a step no more.
 
 `hours` is computed, not measured: the config's steps at that rate, without validation.
 A CPU does fewer examples a step than the configs ask for, and then there are no hours.
@@ -18,6 +18,9 @@ from data_batches import RandomClips
 
 from emogene_jax import training
 from emogene_jax.cli import STAGES, read_config
+from emogene_jax.data.pack import save_portrait
+from emogene_jax.data.synthetic import make_take
+from emogene_jax.data.synthetic_portrait import synthetic_portrait
 from emogene_jax.data.tensorflow import quiet_tfds
 from emogene_jax.train import checkpoint
 from emogene_jax.train.board import read_curves
@@ -47,6 +50,9 @@ def main(tiny=False):
         with quiet_tfds():
             builder = Clips(clips, frames, channels, data_dir=folder)
             builder.download_and_prepare(file_format="tfrecord")
+        takes = [make_take(0, 0, 0, "neutral", sentence_seconds=1.0)]
+        portrait = synthetic_portrait(size=32 if tiny else 64, takes=takes)
+        save_portrait(portrait, Path(folder) / "portrait")
         for name in STAGES:
             _time(name, Path(builder.data_dir), Path(folder), tiny)
 
@@ -60,8 +66,7 @@ def _time(name: str, records: Path, folder: Path, tiny: bool) -> None:
     lap = 2 if tiny else 10 if on_cpu and name != "motion_to_emotion" else 200
     changes = {"steps": 2 * lap, "log_steps": lap, "val_steps": 2 * lap}
     config.train.update(changes | {"ckpt_steps": 2 * lap})
-    if "batch" in config:
-        config.data = str(records)
+    config.data = str(records if "batch" in config else folder / "portrait")
     if name == "torso":
         config.frozen.head = str(folder / "head")
     training.train_from_config(config, folder / name)
