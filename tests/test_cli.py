@@ -234,7 +234,8 @@ def test_train_reads_the_config_with_overrides(monkeypatch, config_file, tmp_pat
     workdir = str(tmp_path / "work")
     argv = ["train", f"--config={config_file}:tiny", "--workdir", workdir]
     assert cli.main([*argv, "--config.lr=1e-2", "--config.frozen.head=/tmp/h"]) == 0
-    (_, (config, where), _) = calls[0]
+    (_, (config, where, profile), _) = calls[0]
+    assert not profile
     assert where == workdir
     assert config.to_dict() == {
         "lr": 0.01,

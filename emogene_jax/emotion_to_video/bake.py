@@ -1,8 +1,8 @@
 """A frame's head, looked at only where it is: what talking renders with.
 
-Everything that depends on the frame alone is made once: the way back from the frame to
-the rest face, and the occupancy grid as this frame's face has it. A lattice of a few rays
-then finds where there is anything to see; only those pixels' rays are marched.
+What depends on the frame alone is made once: the field's state, and the occupancy grid as
+this frame's face has it. A lattice of a few rays then finds where there is anything to
+see; only those pixels' rays are marched.
 """
 
 from typing import NamedTuple
@@ -31,9 +31,6 @@ class Baked(NamedTuple):
     """A frame, ready to be looked at."""
 
     state: FrameState  # of 1 frame
-    back: (
-        jax.Array
-    )  # [1, D, H, W, 3] cm: how far the warp grid's nodes are to step back
     occupied: jax.Array  # [D, H, W] per cm, in the frame's own head space
 
 
@@ -45,7 +42,7 @@ def bake(field: HeadField, params, rig, density, condition) -> Baked:
     back = (nodes - step_back(rig, state, nodes)).reshape(state.warp.shape)
     places = (rig.low + node_points(density.shape) * (rig.high - rig.low))[None]
     places = places - displacement(rig, back, places, read_nearest)
-    return Baked(state, back, read_box(rig, density, places).reshape(density.shape))
+    return Baked(state, read_box(rig, density, places).reshape(density.shape))
 
 
 def render_head(field, params, rig, baked, pose, camera, corner, side, samples):
@@ -98,8 +95,8 @@ def first_look(rig, baked: Baked, pose, camera, corner, side):
 
 
 def look(field, params, rig, baked: Baked, view: Rays, samples):
-    """What rays [R, 3] see: [R, 4], premultiplied colour and alpha. march.march, with the
-    looks into the grid and the way back to the rest face shortened by what is baked."""
+    """What rays [R, 3] see: [R, 4], premultiplied colour and alpha. As march.march, but
+    for the looks into the grid, which find it where this frame's face is."""
     view = Rays(view.origins[None], view.directions[None])
     near, far = occupancy.box_interval(view, rig.low, rig.high)
     # From end to end: the grid is a union over frames, and an open mouth lies behind
@@ -109,11 +106,9 @@ def look(field, params, rig, baked: Baked, view: Rays, samples):
     edges = occupancy.place_edges(seen, near, far, samples)
 
     def ask(points):
-        # The nodes' way back is a good beginning: one round less than without.
-        at = points - displacement(rig, baked.back, points)
-        at = step_back(rig, baked.state, points, at, rounds=2)
-        each = rig, baked.state, at, view.directions
-        return field.apply({"params": params}, *each, method="rest_face")
+        return field.apply(
+            {"params": params}, rig, baked.state, points, view.directions
+        )
 
     colour, alpha = shade(view, edges, ask)
     alpha = jnp.where(far > near, alpha, 0.0)

@@ -131,21 +131,18 @@ class HeadField(nn.Module):
         return density, colour
 
 
-def step_back(rig: Rig, state: FrameState, points, start=None, rounds=3):
+def step_back(rig: Rig, state: FrameState, points, rounds=3):
     """Points [B, P, 3] of the frames' head space -> where they lie in the rest face.
 
     The displacement is that of a place of the rest face, which is what is looked for: a
     fixed point. Taken where the sample is, it would fall short (brows by half).
-
-    Args:
-        start: [B, P, 3] a first guess; by default the points.
     """
 
     def again(_, at):
         return points - displacement(rig, state.warp, at)
 
     # A loop that is one: unrolled, XLA:CPU makes each round again for the next.
-    return jax.lax.fori_loop(0, rounds, again, points if start is None else start)
+    return jax.lax.fori_loop(0, rounds, again, points)
 
 
 def displacement(rig: Rig, grid, points, read=read_grid):

@@ -97,10 +97,6 @@ def test_stepping_back_undoes_the_warp_inside_its_box(
         step_back(device_rig, state, moved) - filmed.rest_mesh, axis=-1
     )
     assert after.mean() < 0.6 * before.mean()
-    good = step_back(device_rig, state, moved, rounds=8)  # from there nothing moves
-    np.testing.assert_allclose(
-        step_back(device_rig, state, moved, good, rounds=1), good, atol=1e-3
-    )
     far = jnp.full((3, 1, 3), 50.0)
     np.testing.assert_array_equal(step_back(device_rig, state, far), far)
 
