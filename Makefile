@@ -6,7 +6,10 @@ PYTHON ?=
 CANDIDATES = python3.12 python3.11 python3.13 python3 python
 # What `make test` installs beside the core (setup.py), e.g. EXTRAS=test,parity.
 EXTRAS ?= test
-# More for pytest, e.g. make test ARGS="-n 2 -k sampler".
+# Half of a test's time goes to compiling, on one processor: several run at once.
+WORKERS ?= -n auto --maxprocesses 4 \
+  --dist loadfile --no-loadscope-reorder
+# More for pytest, e.g. make test ARGS="-k sampler".
 ARGS ?=
 
 .PHONY: demo test
@@ -15,7 +18,7 @@ demo: $(VENV)/.installed-core
 	$(VENV)/bin/emogene demo --out demo
 
 test: $(VENV)/.installed-test
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest $(WORKERS) $(ARGS)
 
 $(VENV)/.installed-core: setup.py | $(VENV)/bin/pip
 	$(VENV)/bin/python -m pip install --quiet --editable .

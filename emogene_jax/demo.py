@@ -18,7 +18,11 @@ from emogene_jax.avatar import Avatar, save_avatar, write_json
 from emogene_jax.create import versions
 from emogene_jax.data.records import World, write_synthetic
 from emogene_jax.data.synthetic import Take, make_take
-from emogene_jax.data.synthetic_portrait import SPEAKER, synthetic_portrait
+from emogene_jax.data.synthetic_portrait import (
+    SPEAKER,
+    portrait_takes,
+    synthetic_portrait,
+)
 from emogene_jax.emotion_to_video.fit import Plan
 from emogene_jax.emotion_to_video.head import HeadSize
 from emogene_jax.emotion_to_video.render import Renderer
@@ -68,7 +72,11 @@ PRESETS = {
     "tiny": Preset(
         size=32,
         world=World(
-            speakers=2, sentences=2, validation_sentences=1, intensities=(1.0,)
+            speakers=2,
+            sentences=2,
+            validation_sentences=1,
+            intensities=(1.0,),
+            sentence_seconds=1.4,
         ),
         sentences=1,
         steps={"lip_sync": 4, "audio_to_motion": 4, "motion_to_emotion": 8},
@@ -110,7 +118,8 @@ def run_demo(out, preset="full", seed=0):
         name: train_from_config(_config(name, plan, records, work), work / name)
         for name in ("lip_sync", "audio_to_motion", "motion_to_emotion")
     }
-    filmed = synthetic_portrait(seed, plan.size, plan.sentences)
+    takes = portrait_takes(seed, plan.sentences, plan.world.sentence_seconds)
+    filmed = synthetic_portrait(seed, plan.size, takes=takes)
     sizes = checkpoint.load(work / "audio_to_motion").config["config"]["model"]
     spoken = results["audio_to_motion"]
     avatar, more = learn(
@@ -123,13 +132,15 @@ def run_demo(out, preset="full", seed=0):
     )
     results |= more
     save_avatar(avatar, out / "avatar")
-    unheard = unheard_take(plan, seed)
-    videos = make_videos(avatar, unheard, out / "videos", seed)
+    unheard = {name: unheard_take(plan, seed, 0, name) for name in EMOTIONS}
+    videos = make_videos(avatar, unheard["neutral"], out / "videos", seed)
     from emogene_jax.evaluate import demo as evaluation
 
     expert_size = checkpoint.load(work / "lip_sync").config["config"]["model"]
+    others = [unheard_take(plan, seed, number) for number in range(3)]
+    expert = (expert_size, results["lip_sync"])
     metrics = evaluation.evaluate_demo(
-        avatar, (expert_size, results["lip_sync"]), unheard, plan.size, out, seed
+        avatar, expert, unheard, others, plan.size, out, seed
     )
     metrics["train_seconds"] = {n: round(r.seconds, 1) for n, r in results.items()}
     metrics["seconds"] = round(time.perf_counter() - began, 1)
@@ -141,10 +152,12 @@ def run_demo(out, preset="full", seed=0):
     print(f"{out / 'index.html'}: done in {metrics['seconds']:.0f} s")
 
 
-def unheard_take(plan: Preset, seed: int, emotion="neutral") -> Take:
+def unheard_take(plan: Preset, seed: int, number: int, emotion="neutral") -> Take:
     """A sentence that no stage has learned from, by the character."""
-    sentence = plan.world.sentences + plan.world.validation_sentences + plan.sentences
-    return make_take(seed, SPEAKER, sentence + len(EMOTIONS), emotion)
+    world = plan.world
+    heard = world.sentences + world.validation_sentences + plan.sentences
+    sentence, seconds = heard + len(EMOTIONS) + number, world.sentence_seconds
+    return make_take(seed, SPEAKER, sentence, emotion, sentence_seconds=seconds)
 
 
 def make_videos(avatar: Avatar, unheard: Take, folder: Path, seed: int):

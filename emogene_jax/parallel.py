@@ -77,7 +77,7 @@ def mesh() -> Mesh:
 
 def device_count() -> int:
     """Devices over all hosts."""
-    return jax.device_count()
+    return mesh().size
 
 
 def loops_on_device() -> bool:
@@ -129,7 +129,7 @@ def _replicate_here(leaf: Any) -> jax.Array:
 
 def on_one_device(tree: Any) -> Any:
     """What every device holds whole, as arrays of one device of this host."""
-    if jax.device_count() == 1:
+    if device_count() == 1:
         return tree
     return jax.device_put(jax.device_get(tree), jax.local_devices()[0])
 
@@ -167,7 +167,7 @@ def spread(batch: Any) -> Any:
     values.
     """
     lengths = [leaf.shape[0] for leaf in jax.tree.leaves(batch) if leaf.ndim]
-    if not lengths or jax.device_count() == 1:
+    if not lengths or device_count() == 1:
         return batch
     longest = max(lengths)
     _check_divisible(longest)
@@ -208,12 +208,15 @@ def enable_compilation_cache(folder: Path | None = None) -> Path:
     """Keeps compiled programs on disk, so that a second run starts fast.
 
     Args:
-      folder: where; by default `xla` in the cache folder.
+      folder: where; by default $JAX_COMPILATION_CACHE_DIR as it is, or `xla` in the cache
+        folder.
 
     Returns:
       The folder. Each kind of processor has its own: a home directory may be shared by
       machines, and a program compiled for one can crash another.
     """
+    if folder is None and os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return Path(jax.config.jax_compilation_cache_dir)
     if folder is None:
         folder = cache_folder() / "xla"
     folder = Path(folder) / _processor()
@@ -233,7 +236,7 @@ def _processor() -> str:
 
 
 def _check_divisible(batch_size: int) -> None:
-    devices = jax.device_count()
+    devices = device_count()
     if batch_size % devices:
         raise UserError(
             f"batch_size {batch_size} is not divisible by {devices} devices"

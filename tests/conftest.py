@@ -1,16 +1,55 @@
-"""Eight simulated devices for every test, where the shared data is, and what is made once
-for all tests: a small filmed character, an avatar of it, and the tiny demo."""
+"""Eight simulated devices, of which tests use one unless they ask for all; where the
+shared data is, and what is made once for all tests: a small filmed character, and an
+avatar of it."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
-import jax
-import numpy as np
-import pytest
+# Eight devices share a runner's two processors: they may well wait for each other longer
+# than the minute after which XLA gives up, and aborts the process.
+PATIENCE = "--xla_cpu_collective_call_terminate_timeout_seconds=600"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {PATIENCE}".strip()
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+from emogene_jax import parallel  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
+every_device = parallel.mesh
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_device():
+    """Tests run on one of the eight devices, for which XLA compiles three times as fast."""
+    options = {
+        "axis_types": (jax.sharding.AxisType.Auto,),
+        "devices": jax.devices()[:1],
+    }
+    alone = jax.make_mesh((1,), (parallel.AXIS,), **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parallel, "mesh", lambda: alone)
+        yield
+
+
+@pytest.fixture
+def eight_devices(monkeypatch):
+    """All of them, for tests of what is split among devices."""
+    monkeypatch.setattr(parallel, "mesh", every_device)
+
+
+def pytest_configure(config):
+    """Tests, and processes they start, share what they compile."""
+    folder = config.rootpath / ".pytest_cache" / "xla"
+    folder = parallel.enable_compilation_cache(folder)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first, so that workers end together."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
@@ -146,20 +185,3 @@ def person(filmed, untrained):
         filmed.pose,
         info,
     )
-
-
-@pytest.fixture(scope="session")
-def tiny_demo(tmp_path_factory) -> Path:
-    """The folder of `emogene demo --preset tiny`, run once for all tests; in a process
-    of its own, since eight simulated devices compile three times as long as one."""
-    folder = tmp_path_factory.mktemp("tiny") / "demo"
-    command = [sys.executable, "-m", "emogene_jax.cli", "demo", "--preset", "tiny"]
-    run = subprocess.run(
-        [*command, "--out", str(folder)],
-        env=os.environ | {"EMOGENE_CACHE": str(folder.parent / "cache")},
-        cwd=Path(__file__).resolve().parents[1],
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stderr
-    return folder

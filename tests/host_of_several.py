@@ -30,7 +30,7 @@ def main(records: str, workdir: Path) -> None:
     parallel.connect()
     for steps in (2, 4):
         flags = [*FLAGS.split(), f"--config.data={records}"]
-        config = read_config("audio_to_motion:tiny", flags)
+        config = read_config("lip_sync:tiny", flags)
         config.train.steps = steps
         result = training.train_from_config(config, workdir / "streamed")
         train(
@@ -41,7 +41,7 @@ def main(records: str, workdir: Path) -> None:
             optimizer=Optimizer(learning_rate=0.1, schedule="constant"),
             log_steps=1,
         )
-    stage, batches, _, _ = training._audio_to_motion(config, workdir)
+    stage, batches, _, _ = training._lip_sync(config, workdir)
     batch = parallel.shard_batch(next(batches(4)))
     assert len(batch["mask"].addressable_shards) == jax.local_device_count()
 

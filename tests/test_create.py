@@ -230,6 +230,7 @@ def undisturbed(driver, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_the_avatar_and_its_numbers_are_there(undisturbed, filmed):
     names = {path.name for path in undisturbed.iterdir()}
     assert {"avatar.json", "fields.safetensors", "metrics.json", "preview.png"} <= names
@@ -250,6 +251,7 @@ def test_the_avatar_and_its_numbers_are_there(undisturbed, filmed):
     )
 
 
+@pytest.mark.slow
 def test_killed_and_run_again_it_is_the_same_to_the_bit(driver, undisturbed, tmp_path):
     out = tmp_path / "avatar"
     checkpoints = out / ".work" / "head" / "checkpoints"

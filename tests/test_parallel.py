@@ -17,6 +17,8 @@ import pytest
 from emogene_jax import parallel
 from emogene_jax.signals import UserError
 
+pytestmark = pytest.mark.usefixtures("eight_devices")
+
 
 class Net(nn.Module):
     """Everything that sharding has been seen to break: lookup, normalisation, scatter."""
@@ -103,6 +105,7 @@ def test_a_batch_that_does_not_fit_is_told_in_numbers():
 
 def test_compiled_programs_are_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("EMOGENE_CACHE", str(tmp_path))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     before = jax.config.jax_compilation_cache_dir
     try:
         folder = parallel.enable_compilation_cache()

@@ -229,10 +229,10 @@ def test_make_installs_once(tmp_path):
     for name in ("pip", "python"):
         (binaries / name).write_text(f'#!/bin/sh\necho "{name} $@" >> {log}\n')
         (binaries / name).chmod(0o755)
-    _make(tmp_path, "test", ARGS="-x")
-    _make(tmp_path, "test")
+    _make(tmp_path, "test", WORKERS="-n 3", ARGS="-x")
+    _make(tmp_path, "test", WORKERS="")
     assert log.read_text().splitlines() == [
         "python -m pip install --quiet --editable .[test]",
-        "python -m pytest -x",
+        "python -m pytest -n 3 -x",
         "python -m pytest",
     ]

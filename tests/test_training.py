@@ -75,7 +75,9 @@ def built(name, sources):
     return stage, jax.device_get(draw(data, jax.random.key(3), 0)), frozen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STAGES)
+@pytest.mark.usefixtures("eight_devices")
 def test_eight_devices_learn_what_one_does(name, sources):
     """Gradients and statistics, of batches split by the host or drawn on the devices."""
     stage, batch, frozen = built(name, sources)

@@ -60,8 +60,9 @@ class World(NamedTuple):
     emotions: tuple[str, ...] = EMOTIONS
     intensities: tuple[float, ...] = (0.4, 0.7, 1.0)
     validation_speakers: int = 0
+    sentence_seconds: float = 3.2
 
-    def takes(self, split: str) -> list[tuple[int, int, int, str, float]]:
+    def takes(self, split: str) -> list[tuple[int, int, int, str, float, float]]:
         """The arguments of make_take for the takes of a split."""
         count = self.sentences
         ranges = {
@@ -72,7 +73,7 @@ class World(NamedTuple):
         if split == "validation" and self.validation_speakers:
             speakers = range(self.speakers, self.speakers + self.validation_speakers)
         return [
-            (self.seed, speaker, sentence, emotion, intensity)
+            (self.seed, speaker, sentence, emotion, intensity, self.sentence_seconds)
             for speaker in speakers
             for sentence in ranges[split]
             for emotion in self.emotions
@@ -80,7 +81,7 @@ class World(NamedTuple):
         ]
 
 
-def synthetic_clip(take: tuple[int, int, int, str, float]) -> Clip:
+def synthetic_clip(take: tuple[int, int, int, str, float, float]) -> Clip:
     """The clip of one take of `World.takes`."""
     made = make_take(*take)
     sound = audio_features(made.waveform)

@@ -12,13 +12,14 @@ from emogene_jax.signals import EMOTIONS, FPS, SAMPLE_RATE, Pose, motion_to_land
 SPEAKER = 0
 
 
-def portrait_takes(seed: int, sentences: int, emotions=EMOTIONS) -> list[Take]:
+def portrait_takes(
+    seed: int, sentences: int, sentence_seconds: float = 3.2
+) -> list[Take]:
     """Takes of one speaker: `sentences` neutral ones, and one of each emotion."""
-    neutral = [make_take(seed, SPEAKER, number) for number in range(sentences)]
-    others = [name for name in emotions if name != "neutral"]
-    return neutral + [
-        make_take(seed, SPEAKER, sentences + number, name)
-        for number, name in enumerate(others)
+    says = ["neutral"] * sentences + [name for name in EMOTIONS if name != "neutral"]
+    return [
+        make_take(seed, SPEAKER, number, name, sentence_seconds=sentence_seconds)
+        for number, name in enumerate(says)
     ]
 
 

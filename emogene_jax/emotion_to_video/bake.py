@@ -58,18 +58,19 @@ def render_head(field, params, rig, baked, pose, camera, corner, side, samples):
     number = jnp.arange(count)
     seen = cells[number // side // step, number % side // step]
     place = jnp.cumsum(seen) - 1  # of a pixel among those that are seen
-    size = -(-count // RAYS) * RAYS
+    rays = min(RAYS, count)
+    size = -(-count // rays) * rays
     chosen = jnp.nonzero(seen, size=size, fill_value=0)[0]
 
     def some(turn, made):
-        pixel = jax.lax.dynamic_slice(chosen, (turn * RAYS,), (RAYS,))
+        pixel = jax.lax.dynamic_slice(chosen, (turn * rays,), (rays,))
         rows, columns = corner[0] + pixel // side, corner[1] + pixel % side
         view = pixel_rays(rows, columns, *pose, camera)
         layer = look(field, params, rig, baked, view, samples)
-        return jax.lax.dynamic_update_slice(made, layer, (turn * RAYS, 0))
+        return jax.lax.dynamic_update_slice(made, layer, (turn * rays, 0))
 
     # As many turns as this frame needs: nothing is ever left out for want of room.
-    turns = (place[-1] + RAYS) // RAYS
+    turns = (place[-1] + rays) // rays
     made = jax.lax.fori_loop(0, turns, some, jnp.zeros((size, 4)))
     layer = jnp.where(seen[:, None], made[place], 0.0)
     return layer.reshape(side, side, 4)

@@ -7,8 +7,8 @@ import numpy as np
 
 from emogene_jax import pipeline
 from emogene_jax.audio.features import audio_features
-from emogene_jax.data.synthetic import Take, make_take
-from emogene_jax.data.synthetic_portrait import SPEAKER, synthetic_portrait
+from emogene_jax.data.synthetic import Take
+from emogene_jax.data.synthetic_portrait import synthetic_portrait
 from emogene_jax.evaluate.avatar import evaluate_avatar
 from emogene_jax.evaluate.report import metrics_table, write_report
 from emogene_jax.signals import EMOTIONS
@@ -64,25 +64,32 @@ def sync_accuracy(expert, sizes: dict, takes: list[Take]) -> float:
     return float(np.nanmean(np.concatenate(won)))
 
 
-def evaluate_demo(avatar, expert, unheard: Take, size: int, out: Path, seed: int):
+def evaluate_demo(
+    avatar,
+    expert,
+    unheard: dict[str, Take],
+    others: list[Take],
+    size: int,
+    out: Path,
+    seed: int,
+):
     """metrics.json of the demo. Nothing that is measured here was learned from.
 
     Args:
         expert: (sizes, TrainResult) of the lip-sync expert.
-        unheard: the sentence of the videos; size: of the picture, px.
+        unheard: {emotion: the sentence of the videos, said so}; others: more sentences,
+            for the expert. size: of the picture, px.
     """
-    sentence = unheard.sentence
-    emotional = {name: make_take(seed, SPEAKER, sentence, name) for name in EMOTIONS}
     # Frames of the unheard sentence, as filmed in every emotion.
-    shown = synthetic_portrait(seed, size, takes=list(emotional.values()))
+    shown = synthetic_portrait(seed, size, takes=list(unheard.values()))
     metrics = evaluate_avatar(avatar, shown, out, track=False)
     for name in ("frames", "clips"):
         metrics.pop(name)
-    metrics["mouth_error_ratio"] = mouth_error_ratio(avatar, unheard, seed)
-    metrics["emotion_accuracy"] = emotion_accuracy(avatar, unheard, emotional)
+    neutral = unheard["neutral"]
+    metrics["mouth_error_ratio"] = mouth_error_ratio(avatar, neutral, seed)
+    metrics["emotion_accuracy"] = emotion_accuracy(avatar, neutral, unheard)
     sizes, result = expert
     trained = (result.ema_params, result.aux)
-    others = [make_take(seed, SPEAKER, sentence + k) for k in range(3)]
     metrics["sync_accuracy"] = sync_accuracy(trained, sizes, others)
     return metrics
 

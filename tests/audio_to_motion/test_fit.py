@@ -49,6 +49,7 @@ def person(tmp_path_factory):
     return motion, made
 
 
+@pytest.mark.slow
 def test_the_mouth_follows_the_sound(person):
     motion, made = person
     mean = np.asarray(made(jax.random.key(0), 0.0))

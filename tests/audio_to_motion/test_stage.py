@@ -87,6 +87,7 @@ def gradients():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STAGES)
 def test_twenty_steps_lower_the_loss(name, gradients, expert):
     stage, batch = STAGES[name], make_batch()

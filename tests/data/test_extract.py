@@ -284,6 +284,7 @@ def test_the_command_goes_from_a_folder_to_records(
     assert clips.kept_paths(out, clips.SKIPPED) == [BROKEN]
 
 
+@pytest.mark.slow
 def test_the_tracker_sees_the_synthetic_character(tmp_path):
     """With the real tracker: its lips open and shut as they truly do."""
     if not os.environ.get("EMOGENE_FACE_MODEL"):

@@ -42,6 +42,7 @@ def learned(filmed, varied, tmp_path_factory):
     return workdir, *fit.fit_fields(filmed, PLAN, workdir, varied)
 
 
+@pytest.mark.slow
 def test_it_learns_both_fields(filmed, learned):
     _, fields, results = learned
     assert set(results) == {"head", "torso"}
@@ -54,6 +55,7 @@ def test_it_learns_both_fields(filmed, learned):
     assert heads.shape == (*filmed.frames.shape[:3], 4) and heads.dtype == np.uint8
 
 
+@pytest.mark.slow
 def test_what_is_learned_is_not_learned_again(filmed, varied, learned):
     workdir, fields, results = learned
     again, same = fit.fit_fields(filmed, PLAN, workdir, varied)

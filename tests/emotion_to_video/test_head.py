@@ -117,6 +117,7 @@ def resident(filmed, untrained):
     return fit.resident(filmed, untrained.rig, fit_pose_code(filmed.pose))
 
 
+@pytest.mark.usefixtures("eight_devices")
 def test_gradients_of_eight_devices_are_those_of_one(
     filmed, untrained, device_rig, resident
 ):

@@ -93,6 +93,7 @@ def test_few_placed_samples_see_what_a_dense_march_sees(ball_rig, skin):
         assert psnr(mine, true) > 45
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skin", [0.12, 0.6])
 @pytest.mark.parametrize("size", [48, 160])
 def test_a_baked_frame_shows_what_a_dense_march_sees(ball_rig, skin, size):
@@ -139,8 +140,8 @@ def test_the_outline_holds_the_hull(untrained):
 
 @pytest.fixture(scope="module")
 def renderer(untrained):
-    """One frame per device and call, so that few frames are several batches."""
-    return render.Renderer(untrained, batch=1)
+    """Few frames are several batches."""
+    return render.Renderer(untrained, batch=4)
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +173,14 @@ def test_the_batch_size_does_not_change_frames(rendered, performance, untrained)
     np.testing.assert_array_equal(frames, rendered[0])
 
 
+@pytest.mark.usefixtures("eight_devices")
+def test_eight_devices_render_what_one_does(rendered, performance, untrained):
+    other = render.Renderer(untrained, batch=2)
+    frames = np.stack(list(other.frames(*performance)))
+    np.testing.assert_array_equal(frames, rendered[0])
+
+
+@pytest.mark.usefixtures("eight_devices")
 def test_any_length_is_rendered_by_one_program(monkeypatch, performance, untrained):
     traced = chex.assert_max_traces(n=1)
     monkeypatch.setattr(

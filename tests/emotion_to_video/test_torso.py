@@ -78,6 +78,7 @@ def resident(filmed, untrained):
     return data | {"heads": heads}
 
 
+@pytest.mark.usefixtures("eight_devices")
 def test_gradients_of_eight_devices_are_those_of_one(filmed, untrained, resident):
     part = stages.torso_stage(filmed.camera, TINY, frames=8, rays=64)
     batch = part.sample(

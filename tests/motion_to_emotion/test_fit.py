@@ -43,6 +43,7 @@ def rms(x):
     return np.sqrt((x**2).sum(-1).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("emotion", "share"), zip(FILMED, (0.5, 0.5, 0.8), strict=True)
 )

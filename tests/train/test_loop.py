@@ -20,6 +20,8 @@ from emogene_jax.train.state import Optimizer
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny_stage import TRUTH, batches, resident, tiny_stage  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("eight_devices")
+
 FAST = Optimizer(learning_rate=0.1)
 LONG = FAST._replace(schedule="constant")  # the same however many steps are planned
 ROOT = Path(__file__).resolve().parents[2]

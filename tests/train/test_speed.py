@@ -17,6 +17,8 @@ from emogene_jax.train.speed import Speed
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny_stage import batches, resident, tiny_stage  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("eight_devices")
+
 
 def test_rates_are_of_the_time_since_the_last_lap(monkeypatch):
     clock = itertools.chain([10.0, 14.0, 15.0], itertools.repeat(15.0))
