@@ -28,7 +28,7 @@ EVERY = 3  # steps between two checkpoints
 
 def main(tiny=False):
     """One line: how many kills in how many trainings, and how many numbers differ."""
-    kills, steps = (2, 12) if tiny else (20, 60)
+    kills, steps = (1, 12) if tiny else (20, 60)
     world = World(1, 1, 1, 1, ("neutral", "happy"), (0.5, 1.0))
     draw, reached, starts, differ, trainings = random.Random(0), [], 0, 0, 0
     with tempfile.TemporaryDirectory() as folder:

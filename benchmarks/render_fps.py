@@ -70,7 +70,7 @@ def untrained(size: int, frames: int):
     nodes = np.stack(np.meshgrid(*[np.linspace(-1, 1, rigs.HULL)] * 3), -1)
     hull = (nodes**2).sum(-1) < 1  # an ellipsoid fills the box
     mesh = motion_to_landmarks(motion, rest)
-    rig = rigs.fit_rig(motion, mesh, rest, low, high, hull)
+    rig = rigs.fit_rig(motion, mesh, rest, rest, low, high, hull)
     plan = lesson(size, "cpu" if jax.default_backend() == "cpu" else "gpu").fields
     code = fit_pose_code(pose)
     head = stage.head_stage(camera, plan.head_size)

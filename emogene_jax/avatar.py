@@ -9,7 +9,6 @@
 What was decided when it was made stands in avatar.json and is never decided again.
 """
 
-import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ from emogene_jax.emotion_to_video.fit import Fields, arrays, layout
 from emogene_jax.emotion_to_video.head import HeadSize
 from emogene_jax.emotion_to_video.rig import Rig
 from emogene_jax.emotion_to_video.torso import PoseCode, TorsoSize
+from emogene_jax.headers import read_header, write_json
 from emogene_jax.motion_to_emotion.deformation import layout as deformation_layout
 from emogene_jax.motion_to_emotion.manifold import Manifold
 from emogene_jax.signals import NUM_LANDMARKS, Camera, Pose, UserError
@@ -76,15 +76,7 @@ def load_avatar(folder: Path) -> Avatar:
         UserError: it holds none, or a damaged one, or one of another version.
     """
     folder = Path(folder)
-    try:
-        header = json.loads((folder / "avatar.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{folder}: found no avatar.json, expected an avatar") from None
-    except ValueError as error:
-        raise UserError(f"{folder}/avatar.json: damaged ({error})") from None
-    found = header.get("format") if isinstance(header, dict) else None
-    if found != FORMAT:
-        raise UserError(f"{folder}: found avatar format {found}, expected {FORMAT}")
+    header = read_header(folder / "avatar.json", FORMAT, "an avatar")
     parts = {
         name: _load(folder / f"{name}.safetensors")
         for name in ("fields", "audio_to_motion", "deformation", "person")
@@ -125,7 +117,7 @@ def _assemble(header, parts) -> Avatar:
 
 def _misfit(avatar: Avatar, parts: dict) -> str | None:
     """In words, what in an avatar does not fit the rest of it; None = all fits. The
-    audio-to-motion model is looked at where it is known (pipeline.voice_of)."""
+    audio-to-motion model is looked at where it is known (pipeline.check_voice)."""
 
     def shape(*dims):
         return jax.ShapeDtypeStruct(dims, np.float32)
@@ -171,14 +163,6 @@ def typed(kind, values: dict):
         if (type(value) is not expected and not whole) or below:
             raise TypeError(f"{name}: found {value!r}")
     return kind(**values)
-
-
-def write_json(path: Path, value: dict) -> None:
-    """A JSON file, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.part")
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _save(path: Path, tree) -> None:

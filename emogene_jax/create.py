@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from emogene_jax import __version__, parallel
-from emogene_jax.avatar import save_avatar, write_json
+from emogene_jax.avatar import save_avatar
 from emogene_jax.cache import cache_folder
 from emogene_jax.data.pack import load_portrait, save_portrait
 from emogene_jax.data.pairs import NEUTRAL, Takes, takes_of
@@ -26,6 +26,7 @@ from emogene_jax.emotion_to_video.fit import Plan, thinned
 from emogene_jax.emotion_to_video.head import HeadSize
 from emogene_jax.emotion_to_video.torso import TorsoSize
 from emogene_jax.evaluate.avatar import evaluate_avatar
+from emogene_jax.headers import write_json
 from emogene_jax.pipeline import (
     FELT,
     Lesson,

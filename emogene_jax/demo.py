@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from emogene_jax import parallel
-from emogene_jax.avatar import Avatar, save_avatar, write_json
+from emogene_jax.avatar import Avatar, save_avatar
 from emogene_jax.create import versions
 from emogene_jax.data.records import World, write_synthetic
 from emogene_jax.data.synthetic import Take, make_take
@@ -27,6 +27,7 @@ from emogene_jax.emotion_to_video.fit import Plan
 from emogene_jax.emotion_to_video.head import HeadSize
 from emogene_jax.emotion_to_video.render import Renderer
 from emogene_jax.emotion_to_video.torso import TorsoSize
+from emogene_jax.headers import write_json
 from emogene_jax.pipeline import Lesson, learn, perform, perform_idle
 from emogene_jax.signals import EMOTIONS, FPS, SAMPLE_RATE
 from emogene_jax.train import checkpoint

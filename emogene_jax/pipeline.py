@@ -100,8 +100,8 @@ def neutral_motion(avatar: Avatar, features: AudioFeatures, seed: int) -> np.nda
     return np.concatenate(list(neutral_stretches(avatar, features, seed)))
 
 
-def voice_of(avatar: Avatar) -> AudioToMotion:
-    """The person's audio-to-motion model.
+def check_voice(avatar: Avatar) -> None:
+    """Look at the person's audio-to-motion model, before anything is made with it.
 
     Raises:
         UserError: avatar.json does not describe one, or not that which is there.
@@ -121,7 +121,6 @@ def voice_of(avatar: Avatar) -> AudioToMotion:
         told = str(error)
     if told:
         raise UserError(f"damaged avatar (audio_to_motion: {told}): make it again")
-    return model
 
 
 def _misfit(model: AudioToMotion, channels: int, trained: dict) -> str | None:
@@ -138,7 +137,7 @@ def _misfit(model: AudioToMotion, channels: int, trained: dict) -> str | None:
 
 def neutral_stretches(avatar, features: AudioFeatures, seed) -> Iterator[np.ndarray]:
     """neutral_motion in stretches [n, 68, 3]."""
-    model = voice_of(avatar)
+    model = AudioToMotion(**avatar.info["audio_to_motion"])
     trained = avatar.audio_to_motion
     frames, speaking = len(features.speech), _speaking(features.speech)
     for start in range(0, frames, CHUNK):

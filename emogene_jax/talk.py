@@ -15,9 +15,9 @@ from emogene_jax.emotions import never_reached
 from emogene_jax.parallel import enable_compilation_cache
 from emogene_jax.pipeline import (
     Performance,
+    check_voice,
     perform_idle,
     perform_in_stretches,
-    voice_of,
 )
 from emogene_jax.signals import FPS, Pose, UserError, motion_to_landmarks
 from emogene_jax.video import write_video
@@ -73,7 +73,7 @@ def _open(avatar) -> Avatar:
     enable_compilation_cache()
     person = load_avatar(avatar)
     try:
-        voice_of(person)  # what it says of itself is looked at before anything is made
+        check_voice(person)
     except UserError as error:
         raise UserError(f"{avatar}: {error}") from None
     return person

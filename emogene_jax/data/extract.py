@@ -15,7 +15,6 @@ workers see. This is no command of `emogene`, since only who has a corpus needs 
 
 import argparse
 import contextlib
-import json
 import multiprocessing
 import os
 import signal
@@ -34,6 +33,7 @@ from emogene_jax.arguments import must_be_writable, must_exist
 from emogene_jax.data import clips
 from emogene_jax.data.clips import Job, Outcome, Task
 from emogene_jax.data.corpus import Corpus, find_clips
+from emogene_jax.headers import read_header, write_json
 from emogene_jax.signals import SAMPLE_RATE, UserError
 from emogene_jax.train.progress import Progress
 
@@ -254,20 +254,8 @@ def read_extraction(out) -> dict:
     Raises:
       UserError: it is no such folder, or of another version.
     """
-    path = Path(out) / "extraction.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        version = found["format"]
-    except FileNotFoundError:
-        raise UserError(
-            f"{out}: found no extraction.json, expected what emogene_jax.data.extract "
-            "has written"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: damaged ({error})") from None
-    if version != FORMAT:
-        raise UserError(f"{path}: found format {version}, expected {FORMAT}")
-    return found
+    what = "what emogene_jax.data.extract has written"
+    return read_header(Path(out) / "extraction.json", FORMAT, what)
 
 
 def _remember(corpus: Corpus, job: Job) -> None:
@@ -286,8 +274,7 @@ def _remember(corpus: Corpus, job: Job) -> None:
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out}: found other files, expected a new folder")
     out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(wanted, indent=2) + "\n"
-    (out / "extraction.json").write_text(text, encoding="utf-8")
+    write_json(out / "extraction.json", wanted)
 
 
 def _content(out, choice: str) -> dict:

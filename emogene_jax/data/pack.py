@@ -7,7 +7,6 @@ stretches. Mattes are coded without loss.
 """
 
 import io
-import json
 import os
 import shutil
 import tempfile
@@ -20,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageSequence, features
 
 from emogene_jax.data.schema import Portrait
+from emogene_jax.headers import read_header, write_json
 from emogene_jax.signals import Camera, Pose, UserError
 
 FORMAT = 1
@@ -65,8 +65,7 @@ def save_portrait(portrait: Portrait, folder: Path) -> None:
             "camera": portrait.camera._asdict(),
             "info": portrait.info,
         }
-        text = json.dumps(header, indent=2, ensure_ascii=False)
-        (temporary / "portrait.json").write_text(text + "\n", encoding="utf-8")
+        write_json(temporary / "portrait.json", header)
         if folder.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
             os.rename(folder, old / "portrait")
@@ -85,7 +84,7 @@ def load_portrait(folder: Path) -> Portrait:
       UserError: it holds none, or a file of it is damaged or of another version.
     """
     folder = Path(folder)
-    header = _read_header(folder)
+    header = read_header(folder / "portrait.json", FORMAT, "a prepared portrait")
     path = folder / "portrait.npz"
     try:
         with np.load(path, allow_pickle=False) as packed:
@@ -124,7 +123,8 @@ def read_stretches(folder: Path) -> Iterator[dict[str, np.ndarray]]:
       an AVIF sequence each; ROWS cut to the stretch, as they are on disk.
     """
     folder = Path(folder)
-    camera = np.array(Camera(**_read_header(folder)["camera"]), np.float64)
+    header = read_header(folder / "portrait.json", FORMAT, "a prepared portrait")
+    camera = np.array(Camera(**header["camera"]), np.float64)
     with np.load(folder / "portrait.npz", allow_pickle=False) as packed:
         arrays = {name: packed[name] for name in packed.files}
     coded = {name: _split(arrays, name) for name in PICTURES}
@@ -205,19 +205,3 @@ def _decode_all(arrays: dict[str, np.ndarray], name: str) -> np.ndarray:
 
 def _split(arrays: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
     return np.split(arrays[name], arrays[f"{name}_ends"][:-1])
-
-
-def _read_header(folder: Path) -> dict:
-    path = folder / "portrait.json"
-    try:
-        header = json.loads(path.read_text(encoding="utf-8"))
-        version = header["format"]
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(
-            f"{folder}: found no portrait.json, expected a prepared portrait"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: damaged ({error}): prepare it again") from None
-    if version != FORMAT:
-        raise UserError(f"{path}: found format {version}, expected {FORMAT}")
-    return header

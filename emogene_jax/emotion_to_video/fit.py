@@ -117,6 +117,7 @@ def person_rig(portrait: Portrait, varied: Portrait | None = None) -> Rig:
         landmarks_to_motion(landmarks, portrait.rest),
         np.concatenate([part.mesh for part in both]),
         portrait.rest_mesh,
+        portrait.rest,
         low,
         high,
         hull,

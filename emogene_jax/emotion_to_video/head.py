@@ -17,6 +17,8 @@ import jax.numpy as jnp
 from emogene_jax.emotion_to_video.encoding import read_grid, read_planes
 from emogene_jax.emotion_to_video.rig import Rig
 
+ROUNDS = 3  # of looking for where a sample has come from
+
 
 class HeadSize(NamedTuple):
     """What fixes the shapes of a head field; stored with an avatar."""
@@ -131,7 +133,7 @@ class HeadField(nn.Module):
         return density, colour
 
 
-def step_back(rig: Rig, state: FrameState, points, rounds=3):
+def step_back(rig: Rig, state: FrameState, points):
     """Points [B, P, 3] of the frames' head space -> where they lie in the rest face.
 
     The displacement is that of a place of the rest face, which is what is looked for: a
@@ -142,7 +144,7 @@ def step_back(rig: Rig, state: FrameState, points, rounds=3):
         return points - displacement(rig, state.warp, at)
 
     # A loop that is one: unrolled, XLA:CPU makes each round again for the next.
-    return jax.lax.fori_loop(0, rounds, again, points)
+    return jax.lax.fori_loop(0, ROUNDS, again, points)
 
 
 def displacement(rig: Rig, grid, points, read=read_grid):

@@ -27,7 +27,6 @@ def march(field, params, rig, density, state, rays, samples, key=None):
     Returns:
         colour [B, R, 3] premultiplied, alpha [B, R].
     """
-
     near, far = occupancy.box_interval(rays, rig.low, rig.high)
     places = along(rays, occupancy.bin_centres(near, far, BINS))
     flat = places.reshape(len(places), -1, 3)

@@ -14,6 +14,9 @@ from emogene_jax.rigid import project
 from emogene_jax.signals import Camera, Pose
 
 HULL = 48  # nodes a side of the visual hull and of the occupancy grid
+NOSE_BASE, LOWER_LIDS = 33, (40, 41, 46, 47)
+UPPER = np.r_[17:31, 36:48]  # brows, bridge of the nose, eyes
+LOWER = np.r_[:17, 31:36, 48:68]  # jaw, base of the nose, mouth
 
 
 class Rig(NamedTuple):
@@ -36,38 +39,43 @@ class Rig(NamedTuple):
     )  # [D, H, W] 1 = may hold head: inside the matte of nearly every frame
 
 
-def fit_rig(motion, mesh, rest_mesh, low, high, hull, components=24, cell=0.6) -> Rig:
+def fit_rig(
+    motion, mesh, rest_mesh, rest, low, high, hull, components=(10, 14), cell=0.6
+) -> Rig:
     """Fit the linear maps of a rig.
 
     Args:
         motion: [T, 68, 3] eye distances, tracked and augmented frames together: what is
             not in here the lift can't follow.
         mesh: [T, M, 3] cm, the tracked mesh of the same frames.
-        rest_mesh: [M, 3] cm.
+        rest_mesh: [M, 3] cm. rest: [68, 3] cm, the landmarks at rest.
         low, high: [3] cm, the head box. hull: [D, H, W], see `visual_hull`.
-        components: the most conditions to keep.
+        components: the most conditions of the upper and of the lower face to keep.
         cell: cm, the warp grid's spacing.
     """
     flat = motion.reshape(len(motion), -1).astype(np.float64)
-    moved = (mesh - rest_mesh).reshape(len(mesh), -1).astype(np.float64)
-    lift = _ridge(flat, moved)
-    lifted = flat @ lift
-    mean = lifted.mean(0)
-    _, spread, axes = np.linalg.svd(lifted - mean, full_matrices=False)
-    keep = min(components, int((spread > 1e-3 * spread[0]).sum()))
-    # A blink is rare: by its standard deviation it would be many units large, and what
-    # is so large is extrapolated. The scale is what a component seldom exceeds.
-    deviation = np.quantile(np.abs((lifted - mean) @ axes[:keep].T), 0.99, axis=0) / 2
-    project = lift @ axes[:keep].T / deviation  # [204, C]
-    basis = axes[:keep] * deviation[:, None]  # [C, M * 3]
-    # mean condition + its basis = what the basis says of the mean displacement
+    moved = (mesh - rest_mesh).astype(np.float64)
+    # Each half of the face by itself: who blinks as he speaks would else part his lips
+    # whenever he blinks.
+    nose, lids = rest[NOSE_BASE, 1], rest[LOWER_LIDS, 1].mean()
+    upper = np.clip((rest_mesh[:, 1] - nose) / (lids - nose), 0, 1)[:, None]
+    halves = [
+        _linear_map(flat, rows, (share * moved).reshape(len(mesh), -1), most)
+        for rows, share, most in zip(
+            (UPPER, LOWER), (upper, 1 - upper), components, strict=True
+        )
+    ]
+    project = np.concatenate([half[0] for half in halves], 1)  # [204, C]
+    basis = np.concatenate([half[1] for half in halves])  # [C, M * 3]
+    mean = sum(half[2] for half in halves)
+    keep = len(basis)
     margin = np.array([1.5, 1.5, 1.5])
     warp_low = np.maximum(low, rest_mesh.min(0) - margin)
     warp_high = np.minimum(high, rest_mesh.max(0) + margin)
     spreader, shape = _spreader(rest_mesh, warp_low, warp_high, cell)
     fields = np.concatenate([basis, mean[None]]).reshape(keep + 1, -1, 3)
     grid = np.einsum("gm,cmi->cgi", spreader, fields).reshape(keep + 1, *shape, 3)
-    mean_condition = (mean @ axes[:keep].T) / deviation
+    mean_condition = (flat @ project).mean(0)
     conditions = flat @ project - mean_condition
     return Rig(
         *(
@@ -87,6 +95,22 @@ def fit_rig(motion, mesh, rest_mesh, low, high, hull, components=24, cell=0.6) -
             )
         )
     )
+
+
+def _linear_map(flat, rows, moved, most):
+    """What some landmarks say of displacements: (motion [T, 204] -> conditions [204, C],
+    conditions -> displacements [C, M * 3], mean displacement [M * 3])."""
+    places = (3 * rows[:, None] + np.arange(3)).ravel()
+    lift = np.zeros((flat.shape[1], moved.shape[1]))
+    lift[places] = _ridge(flat[:, places], moved)
+    lifted = flat @ lift
+    mean = lifted.mean(0)
+    _, spread, axes = np.linalg.svd(lifted - mean, full_matrices=False)
+    axes = axes[: min(most, int((spread > 1e-3 * spread[0]).sum()))]
+    # A blink is rare: by its standard deviation it would be many units large, and what
+    # is so large is extrapolated. The scale is what a component seldom exceeds.
+    deviation = np.quantile(np.abs((lifted - mean) @ axes.T), 0.99, axis=0) / 2
+    return lift @ axes.T / deviation, axes * deviation[:, None], mean
 
 
 def condition(rig: Rig, motion):

@@ -1,4 +1,4 @@
-"""A training that is killed twice ends as one that was left alone."""
+"""A training that is killed ends as one that was left alone."""
 
 import json
 import sys
@@ -8,14 +8,14 @@ import pytest
 
 
 @pytest.mark.slow
-def test_two_kills_change_nothing(monkeypatch, capsys):
+def test_a_kill_changes_nothing(monkeypatch, capsys):
     folder = Path(__file__).resolve().parents[2] / "benchmarks"
     monkeypatch.syspath_prepend(str(folder))
     import kill_and_resume
 
     kill_and_resume.main(tiny=True)
     (line,) = map(json.loads, capsys.readouterr().out.splitlines())
-    assert line["benchmark"] == "kill_and_resume" and line["kills"] == 2
-    assert len(line["steps_saved_at_kills"]) == 2 and line["starts"] >= 3
+    assert line["benchmark"] == "kill_and_resume" and line["kills"] == 1
+    assert len(line["steps_saved_at_kills"]) == 1 and line["starts"] >= 2
     assert line["steps"] == 12 and line["numbers_that_differ"] == 0
     del sys.modules["kill_and_resume"], sys.modules["timing"]

@@ -35,7 +35,7 @@ def fitted(face):
     rest_mesh, motion, mesh = face
     low, high = rest_mesh.min(0) - 2, rest_mesh.max(0) + 2
     hull = np.ones((rigs.HULL,) * 3)
-    return rigs.fit_rig(motion, mesh, rest_mesh, low, high, hull)
+    return rigs.fit_rig(motion, mesh, rest_mesh, rest_mesh[:68], low, high, hull)
 
 
 def displacement(rig, condition, points):
@@ -50,7 +50,7 @@ def displacement(rig, condition, points):
 def test_the_warp_moves_mesh_points_as_they_moved(face, fitted):
     rest_mesh, motion, mesh = face
     conditions = rigs.condition(fitted, motion)
-    assert conditions.shape == (200, MODES)
+    assert conditions.shape == (200, 2 * MODES)  # of either half of the face
     for t in range(0, 200, 20):
         true = mesh[t] - rest_mesh
         made = displacement(fitted, conditions[t], rest_mesh)
@@ -62,6 +62,25 @@ def test_no_motion_is_the_rest_face(face, fitted):
     still = rigs.condition(fitted, np.zeros((68, 3), np.float32))
     made = displacement(fitted, still, rest_mesh)
     assert np.abs(made).max() < 0.01 * np.abs(mesh - rest_mesh).max()
+
+
+def test_lips_do_not_follow_lids(filmed):
+    """Of a face whose lips part whenever it blinks, a blink alone."""
+    rest, rng = filmed.rest, np.random.default_rng(1)
+    shut = np.clip(rng.normal(size=(200, 1)), 0, None)
+    motion = np.zeros((200, 68, 3), np.float32)
+    motion[:, 36:48, 1] = -0.05 * shut
+    motion[:, 55:60, 1] = -0.05 * shut - 0.02 * rng.normal(size=(200, 1))
+    mesh = rest + motion * eye_distance(rest)
+    low, high, hull = rest.min(0) - 2, rest.max(0) + 2, np.ones((rigs.HULL,) * 3)
+    rig = rigs.fit_rig(motion, mesh, rest, rest, low, high, hull)
+    blink = np.zeros((68, 3), np.float32)
+    blink[36:48, 1] = -0.05
+    moved = [
+        displacement(rig, rigs.condition(rig, m), rest) for m in (0 * blink, blink)
+    ]
+    moved = np.linalg.norm(moved[1] - moved[0], axis=-1)
+    assert moved[36:48].max() > 0.3 and moved[48:].max() < 0.02
 
 
 def test_conditions_are_centred_and_about_unit_size(face, fitted):
