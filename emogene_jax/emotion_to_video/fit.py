@@ -16,6 +16,7 @@ from emogene_jax.emotion_to_video.rig import (
     condition,
     fit_rig,
     head_box,
+    upper_conditions,
     visual_hull,
 )
 from emogene_jax.emotion_to_video.torso import (
@@ -203,7 +204,7 @@ def _train_head(camera, plan: Plan, shown: dict, rig: Rig, workdir: Path, seed: 
 def _train_torso(portrait, plan: Plan, fields: Fields, filmed: dict, workdir, seed):
     some = spread_rows(len(portrait.frames), TORSO_FRAMES)
     behind = {
-        name: value if name == "background" else value[some]
+        name: value if name in ("background", "upper") else value[some]
         for name, value in filmed.items()
         if name != "turns"
     }
@@ -244,7 +245,10 @@ def resident(portrait: Portrait, rig: Rig, code: PoseCode) -> dict:
     """A portrait's frames as the stages of head and torso draw from them."""
     motion = landmarks_to_motion(portrait.landmarks, portrait.rest)
     return stages.resident_frames(
-        portrait, condition(rig, motion), pose_code(code, portrait.pose)
+        portrait,
+        condition(rig, motion),
+        upper_conditions(rig),
+        pose_code(code, portrait.pose),
     )
 
 
@@ -254,5 +258,6 @@ def joined(filmed: dict, varied: dict) -> dict:
     moved = varied["turns"] + len(filmed["frames"])
     return both | {
         "background": filmed["background"],
+        "upper": filmed["upper"],
         "turns": np.concatenate([filmed["turns"], moved]),
     }

@@ -14,7 +14,7 @@ from emogene_jax.rigid import project
 from emogene_jax.signals import Camera, Pose
 
 HULL = 48  # nodes a side of the visual hull and of the occupancy grid
-NOSE_BASE, LOWER_LIDS = 33, (40, 41, 46, 47)
+NOSE_BASE, LOWER_LIDS, LIDS = 33, (40, 41, 46, 47), slice(36, 48)
 UPPER = np.r_[17:31, 36:48]  # brows, bridge of the nose, eyes
 LOWER = np.r_[:17, 31:36, 48:68]  # jaw, base of the nose, mouth
 
@@ -94,6 +94,13 @@ def fit_rig(
                 hull,
             )
         )
+    )
+
+
+def upper_conditions(rig: Rig) -> np.ndarray:
+    """[C] bool: which conditions are of the upper half of the face."""
+    return (
+        np.asarray(rig.project).reshape(-1, 3, rig.project.shape[1])[LIDS].any((0, 1))
     )
 
 

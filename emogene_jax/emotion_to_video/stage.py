@@ -21,14 +21,19 @@ from emogene_jax.signals import Camera, Stage
 
 EYES = slice(36, 48)
 MOUTH = slice(48, 68)
+NECK = 0.12  # how far it goes on under the head, in heights of the picture
+FOG_DEPTH = 0.3  # cm of ray, by which fog is judged
+# What a frame is drawn for: its head, mouth, eyes, or all of it.
+HEAD_BOX, MOUTH_BOX, EYES_BOX, PICTURE = range(4)
 
 
-def resident_frames(portrait, condition, code):
+def resident_frames(portrait, condition, upper, code):
     """A portrait's frames as arrays for the device.
 
     Args:
         portrait: data.schema.Portrait.
-        condition: [T, C] (rig.condition). code: [T, P] (torso.pose_code).
+        condition: [T, C] (rig.condition). upper: [C] (rig.upper_conditions).
+        code: [T, P] (torso.pose_code).
     """
     landmarks = np.asarray(
         project(
@@ -44,10 +49,12 @@ def resident_frames(portrait, condition, code):
         "torso_matte": portrait.torso_matte,
         "background": portrait.background,
         "condition": np.asarray(condition, np.float32),
+        "upper": upper,
         "code": np.asarray(code, np.float32),
         "rotation": portrait.pose.rotation.astype(np.float32),
         "translation": portrait.pose.translation.astype(np.float32),
         "turns": frame_turns(condition),
+        "neck": _neck_rows(portrait.head_matte, portrait.torso_matte),
         "boxes": np.stack(
             [
                 _matte_boxes(portrait.head_matte),
@@ -74,13 +81,14 @@ def head_stage(
     rays: int = 256,
     samples: int = 16,
     matte_weight: float = 0.1,
-    region_share: tuple = (0.7, 0.18, 0.12),
+    fog_weight: float = 3e-4,
+    region_share: tuple = (0.625, 0.25, 0.125),
 ) -> Stage:
     """The head field, learned against frames in which the head stands before the known
     torso and background.
 
-    `frozen` is {"rig": Rig}. region_share: of a frame's rays, how many fall on the
-    head's box, the mouth, the eyes."""
+    `frozen` is {"rig": Rig}. region_share: how many of the frames are looked at as whole
+    heads, how many for their mouths, how many for their eyes."""
     field = HeadField(size)
 
     def init(key, batch):
@@ -101,21 +109,21 @@ def head_stage(
         pixel = colour + (1 - alpha)[..., None] * batch["behind"]
         colour_loss = jnp.mean((pixel - batch["target"]) ** 2)
         matte_loss = jnp.mean((alpha - batch["matte"]) ** 2)
-        aux = {
-            "density": _look_again(
-                field, params, rig, state, aux["density"], density_key, step
-            )
-        }
+        grid, fog = _look_again(
+            field, params, rig, state, aux["density"], density_key, step
+        )
+        aux = {"density": grid}
         metrics = {
             "psnr": -10 * jnp.log10(colour_loss),
             "matte": matte_loss,
         }
-        return colour_loss + matte_weight * matte_loss, (aux, metrics)
+        loss = colour_loss + matte_weight * matte_loss + fog_weight * fog
+        return loss, (aux, metrics)
 
-    counts = _split(rays, region_share)
+    regions = np.repeat(np.arange(len(region_share)), _split(frames, region_share))
 
     def sample(resident, key, step):
-        return draw_rays(resident, key, frames, counts)
+        return draw_rays(resident, key, regions, rays)
 
     def images(params, aux, frozen, batch):
         # A face of the batch, over grey.
@@ -137,8 +145,12 @@ def torso_stage(
     frames: int = 8,
     rays: int = 512,
     matte_weight: float = 0.03,
+    neck_weight: float = 0.1,
 ) -> Stage:
     """The torso field, learned against whole frames behind a finished head.
+
+    Where the head hides it, the neck goes on as it is below the head's edge: a pose that
+    was never filmed bares a strip of it.
 
     The head is frozen, so it is rendered once and lies beside the frames: resident data
     also has "heads" [T, H, W, 4] uint8, premultiplied colour and alpha."""
@@ -152,22 +164,26 @@ def torso_stage(
     def loss(params, aux, frozen, batch, key, step):
         del frozen, key, step
         colour, alpha = batch["head"][..., :3], batch["head"][..., 3:]
+        place = pixel_place(batch["rows"], batch["columns"], camera)
         torso, opacity = field.apply(
-            {"params": params},
-            batch["code"],
-            pixel_place(batch["rows"], batch["columns"], camera),
-            batch["head"],
+            {"params": params}, batch["code"], place, batch["head"]
         )
         behind = over(torso, opacity, batch["background"])
         pixel = colour + (1 - alpha) * behind
         colour_loss = jnp.mean((pixel - batch["target"]) ** 2)
         open_pixel = 1 - batch["matte"]
         matte_loss = jnp.mean(open_pixel * (opacity - batch["torso_matte"]) ** 2)
+        bare, cover = field.apply(
+            {"params": params}, batch["code"], place, jnp.zeros_like(batch["head"])
+        )
+        neck = jnp.square(bare - batch["neck"]).mean(-1) + (cover - 1) ** 2
+        neck_loss = jnp.mean(batch["under_head"] * neck)
         metrics = {"psnr": -10 * jnp.log10(colour_loss), "matte": matte_loss}
-        return colour_loss + matte_weight * matte_loss, (aux, metrics)
+        loss = colour_loss + matte_weight * matte_loss + neck_weight * neck_loss
+        return loss, (aux, metrics)
 
     def sample(resident, key, step):
-        return draw_rays(resident, key, frames, (rays,), whole=True)
+        return draw_rays(resident, key, np.full(frames, PICTURE), rays)
 
     def images(params, aux, frozen, batch):
         # A torso of the batch without its head, over grey.
@@ -188,26 +204,35 @@ def over_grey(layer):
     return layer[..., :3] + 0.5 * (1 - layer[..., 3:])
 
 
-def draw_rays(resident, key, frames, counts, whole=False):
+def draw_rays(resident, key, regions, rays):
     """Random pixels of random frames, with all that the losses want to know of them.
 
-    counts: how many fall into each of a frame's boxes (head, mouth, eyes); whole = the
-    first box is the picture."""
-    frame_key, *keys = jax.random.split(key, len(counts) + 1)
+    A frame that is drawn for its mouth is told another one's brows and eyes, and one that
+    is drawn for its eyes another mouth: what half of a face does is not to be read off
+    the other half, or a blink would change the lips.
+
+    Args:
+        regions: [B] HEAD_BOX, MOUTH_BOX, EYES_BOX or PICTURE: what each frame is drawn
+            for.
+        rays: of each frame.
+    """
+    frame_key, other_key, place_key = jax.random.split(key, 3)
     _, height, width = resident["head_matte"].shape
-    t = jax.random.choice(frame_key, resident["turns"], (frames,))
-    rows, columns = [], []
-    for region, (count, region_key) in enumerate(zip(counts, keys, strict=True)):
-        box = resident["boxes"][t, region][:, None]  # [B, 1, 4]
-        if whole and region == 0:
-            box = jnp.array([0.0, 0.0, height, width])[None, None]
-        u = jax.random.uniform(region_key, (frames, count, 2))
-        place = box[..., :2] + u * (box[..., 2:] - box[..., :2])
-        limit = jnp.array([height - 1, width - 1])
-        place = jnp.clip(jnp.floor(place).astype(jnp.int32), 0, limit)
-        rows.append(place[..., 0])
-        columns.append(place[..., 1])
-    rows, columns = jnp.concatenate(rows, 1), jnp.concatenate(columns, 1)
+    t, other = (
+        jax.random.choice(k, resident["turns"], regions.shape)
+        for k in (frame_key, other_key)
+    )
+    picture = jnp.broadcast_to(jnp.array([0.0, 0.0, height, width]), (len(t), 1, 4))
+    boxes = jnp.concatenate([resident["boxes"][t], picture], 1)
+    box = boxes[jnp.arange(len(t)), regions][:, None]  # [B, 1, 4]
+    u = jax.random.uniform(place_key, (len(t), rays, 2))
+    place = box[..., :2] + u * (box[..., 2:] - box[..., :2])
+    limit = jnp.array([height - 1, width - 1])
+    place = jnp.clip(jnp.floor(place).astype(jnp.int32), 0, limit)
+    rows, columns = place[..., 0], place[..., 1]
+    upper, region = resident["upper"], regions[:, None]
+    own = ~((region == MOUTH_BOX) & upper | (region == EYES_BOX) & ~upper)
+    condition = jnp.where(own, resident["condition"][t], resident["condition"][other])
     index = (t[:, None], rows, columns)
 
     def unit(pixels):
@@ -225,12 +250,16 @@ def draw_rays(resident, key, frames, counts, whole=False):
         "background": background,
         # Behind the head stands the torso where it can be seen, else the background.
         "behind": over(target, torso_matte, background),
-        "condition": resident["condition"][t],
+        "condition": condition,
         "code": resident["code"][t],
         "pose": (resident["rotation"][t], resident["translation"][t]),
     }
     if "heads" in resident:
         batch["head"] = unit(resident["heads"][index])
+        edge = resident["neck"][t[:, None], columns]
+        batch["neck"] = unit(resident["frames"][t[:, None], edge, columns])
+        near = (rows < edge) & (rows >= edge - NECK * height)
+        batch["under_head"] = near & (batch["matte"] > 0.5)
     return batch
 
 
@@ -246,7 +275,12 @@ def _whole(field, rig, condition, points, directions):
 
 
 def _look_again(field, params, rig, state, density, key, step):
-    """Refresh one slice of the occupancy grid with what one frame shows there."""
+    """Refresh one slice of the occupancy grid with what one frame shows there.
+
+    Returns:
+        the grid, and how opaque that slice is inside the hull, 0 to 1: what no ray has
+        ever seen (under the chin) keeps the fog that it began with unless that costs.
+    """
     depth, height, width = density.shape
     frame_key, place_key = jax.random.split(key)
     chosen = jax.random.randint(frame_key, (), 0, state.bias.shape[0])
@@ -259,7 +293,7 @@ def _look_again(field, params, rig, state, density, key, step):
     )
     points = rig.low + nodes * (rig.high - rig.low)
     fresh, _ = field.apply(
-        {"params": jax.lax.stop_gradient(params)},
+        {"params": params},
         rig,
         one,
         points[None],
@@ -267,13 +301,26 @@ def _look_again(field, params, rig, state, density, key, step):
         method="rest_face",
     )
     fresh = fresh.reshape(height, width)
-    return density.at[layer].set(jnp.maximum(0.8 * density[layer], fresh))
+    fog = jnp.mean(rig.hull[layer] * -jnp.expm1(-FOG_DEPTH * fresh))
+    fresh = jax.lax.stop_gradient(fresh)
+    return density.at[layer].set(jnp.maximum(0.8 * density[layer], fresh)), fog
 
 
 def _split(total, shares):
     counts = [int(total * share) for share in shares]
     counts[0] += total - sum(counts)
     return counts
+
+
+def _neck_rows(head_matte, torso_matte):
+    """[T, W] int32: the first row of clear torso below the head in each column; 0 = the
+    head does not end in torso there."""
+    height = head_matte.shape[1]
+    head = head_matte > 127
+    last = height - 1 - head[:, ::-1].argmax(1)  # of the head, where there is any
+    row = np.minimum(last + 2, height - 1)
+    below = np.take_along_axis(torso_matte, row[:, None], 1)[:, 0]
+    return np.where(head.any(1) & (below > 127), row, 0).astype(np.int32)
 
 
 def _matte_boxes(matte, margin=0.06):

@@ -11,6 +11,7 @@ from emogene_jax.emotion_to_video import fit
 from emogene_jax.emotion_to_video import stage as stages
 from emogene_jax.emotion_to_video.head import (
     BiasedRows,
+    FrameState,
     HeadField,
     HeadSize,
     step_back,
@@ -186,14 +187,14 @@ def test_rare_faces_are_drawn_more_often():
 
 def test_rays_are_drawn_where_they_should_be(resident, filmed):
     data = jax.tree.map(jnp.asarray, resident)
-    batch = stages.draw_rays(data, jax.random.key(0), 8, [40, 20, 10])
+    batch = stages.draw_rays(data, jax.random.key(0), np.arange(8) % 4, 40)
     rows, columns = np.asarray(batch["rows"]), np.asarray(batch["columns"])
-    assert rows.shape == (8, 70)
+    assert rows.shape == (8, 40)
     for value in (rows, columns):
         assert value.min() >= 0 and value.max() < filmed.camera.size
-    mouth = rows[:, 40:60].mean()
-    eyes = rows[:, 60:].mean()
-    assert eyes < mouth - 2  # eyes are above the mouth
+    heads, mouths, eyes, pictures = (rows[n::4] for n in range(4))
+    assert eyes.mean() < mouths.mean() - 2  # eyes are above the mouth
+    assert np.ptp(mouths) < np.ptp(heads) < np.ptp(pictures)
     # Targets are the pixels themselves.
     np.testing.assert_allclose(
         batch["background"][0], filmed.background[rows[0], columns[0]] / 255, atol=1e-6
@@ -203,3 +204,35 @@ def test_rays_are_drawn_where_they_should_be(resident, filmed):
     np.testing.assert_array_equal(
         np.asarray(batch["behind"])[clear], np.asarray(batch["background"])[clear]
     )
+
+
+def test_half_a_face_is_not_told_by_the_other_half(resident):
+    data = jax.tree.map(jnp.asarray, resident)
+    batch = stages.draw_rays(data, jax.random.key(0), np.arange(8) % 4, 40)
+    known, upper = resident["condition"], resident["upper"]
+    assert 0 < upper.sum() < len(upper)
+    for frame, told in enumerate(np.asarray(batch["condition"])):
+        (of_brows,) = np.nonzero((known[:, upper] == told[upper]).all(1))
+        (of_lips,) = np.nonzero((known[:, ~upper] == told[~upper]).all(1))
+        assert len(of_brows) and len(of_lips)
+        whole = set(of_brows) & set(of_lips)
+        assert bool(whole) == (frame % 4 in (stages.HEAD_BOX, stages.PICTURE))
+        # And it is the half that it is told whose pixels are asked for.
+        if frame % 4 == stages.MOUTH_BOX:
+            t, rows, columns = of_lips[0], batch["rows"][frame], batch["columns"][frame]
+            pixels = resident["frames"][t, rows, columns] / 255
+            np.testing.assert_allclose(batch["target"][frame], pixels, atol=1e-6)
+
+
+def test_samples_find_back_where_the_warp_is_steep():
+    """Lips that part: the displacement grows faster than the place does."""
+    unit = Rig(*[None] * 5, None, *[np.zeros(3), np.ones(3)] * 2, None)
+    nodes = np.linspace(0, 1, 9, dtype=np.float32)
+    for slope in (-0.5, 0.0, 0.5, 1.0, 1.6):
+        warp = np.zeros((1, 9, 9, 9, 3), np.float32)
+        warp[..., 1] = slope * (nodes[:, None] - 0.4)
+        rest = np.array([[[0.5, 0.42, 0.5], [0.5, 0.5, 0.5]]], np.float32)
+        moved = rest + np.array([0, 1, 0]) * slope * (rest - 0.4)
+        state = FrameState(jnp.asarray(warp), None, None)
+        found = step_back(unit, state, jnp.asarray(moved))
+        assert np.abs(found - rest).max() < 0.4 * np.abs(moved - rest).max() + 1e-6

@@ -102,12 +102,30 @@ def test_gradients_of_eight_devices_are_those_of_one(filmed, untrained, resident
     assert optax.tree.norm(difference) < 1e-4 * optax.tree.norm(alone)
 
 
+def test_the_neck_goes_on_under_the_head(filmed, resident):
+    """Where the head ends in torso, what it hides above is told the torso's colour."""
+    part = stages.torso_stage(filmed.camera, TINY, frames=8, rays=500)
+    data = jax.tree.map(jnp.asarray, resident)
+    batch = jax.device_get(part.sample(data, jax.random.key(1), jnp.int32(0)))
+    under = batch["under_head"]
+    assert 0.005 < under.mean() < 0.3
+    assert (batch["matte"][under] > 0.5).all()
+    times, columns = np.nonzero(resident["neck"])
+    rows = resident["neck"][times, columns]
+    assert (resident["torso_matte"][times, rows, columns] > 127).all()
+    assert (resident["head_matte"][times, rows - 2, columns] > 127).all()
+    known = {tuple(pixel) for pixel in resident["frames"][times, rows, columns]}
+    told = np.round(batch["neck"][under] * 255).astype(np.uint8)
+    assert {tuple(pixel) for pixel in told} <= known
+
+
 def test_what_the_head_hides_is_not_asked_for(filmed, untrained, resident):
     """Behind an opaque head the torso has no truth: no gradient."""
     part = stages.torso_stage(filmed.camera, TINY, frames=8, rays=64)
     hidden = resident | {
         "heads": np.full_like(resident["heads"], 255),
         "head_matte": np.full_like(resident["head_matte"], 255),
+        "neck": np.zeros_like(resident["neck"]),  # it ends nowhere
     }
     batch = part.sample(
         jax.tree.map(jnp.asarray, hidden), jax.random.key(1), jnp.int32(0)
