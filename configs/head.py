@@ -25,11 +25,12 @@ def get_config(arg=""):
     # emotion_to_video.head.HeadSize
     config.model = ConfigDict(
         {
-            "coarse": 64,
+            "coarse": 86,
             "coarse_features": 8,
-            "fine": 256,
+            "refine": 3,
             "fine_features": 8,
             "basis": 16,
+            "features": 32,
             "hidden": 64,
         }
     )
@@ -62,8 +63,9 @@ def get_config(arg=""):
         arg,
         {
             "model.coarse": 8,
-            "model.fine": 16,
+            "model.refine": 2,
             "model.basis": 2,
+            "model.features": 8,
             "model.hidden": 16,
             "stage.frames": 8,
             "stage.rays": 16,
@@ -83,5 +85,5 @@ def sweep_width():
 
 
 def sweep_planes():
-    for fine in (128, 256, 512):
-        yield {"model.fine": fine}
+    for refine in (2, 3, 6):
+        yield {"model.refine": refine}

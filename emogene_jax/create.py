@@ -158,8 +158,7 @@ def lesson(size: int, preset: str, frames: int = 0) -> Lesson:
     frames."""
     # More steps than that on 20 s of speech are learned by heart (5 folds).
     audio_steps = min(3000, max(450, frames))
-    fine = int(min(512, max(96, 1.25 * size)))
-    head = HeadSize(fine=fine, coarse=max(48, fine // 3))
+    head = HeadSize(coarse=int(min(171, max(33, 1.25 * size / 3 + 1))))
     torso = TorsoSize(fine=int(min(512, size)), coarse=max(16, size // 4))
     if preset == "gpu":
         plan = Plan(head, torso, 8000, 4000, head_rays=1024, torso_rays=1024)

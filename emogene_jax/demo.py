@@ -68,7 +68,7 @@ PRESETS = {
             "audio_to_motion.batch.frames": (60,),
             "motion_to_emotion.batch.batch_size": 256,
         },
-        fields=Plan(HeadSize(48, 8, 96), TorsoSize(16, 64), 1000, 1500),
+        fields=Plan(HeadSize(48, 8, 2), TorsoSize(16, 64), 1000, 1500),
     ),
     "tiny": Preset(
         size=32,
@@ -96,7 +96,7 @@ PRESETS = {
             "motion_to_emotion.batch.batch_size": 16,
         },
         fields=Plan(
-            HeadSize(8, 4, 16, 4, 2, 16),
+            HeadSize(8, 4, 2, 4, 2, 8, 16),
             TorsoSize(8, 16, 4, 4, 8),
             4,
             4,

@@ -120,7 +120,7 @@ def untrained(filmed):
     from emogene_jax.emotion_to_video.head import HeadSize
     from emogene_jax.emotion_to_video.torso import TorsoSize, fit_pose_code
 
-    sizes = HeadSize(8, 4, 16, 4, 2, 16), TorsoSize(8, 16, 4, 4, 8)
+    sizes = HeadSize(8, 4, 2, 4, 2, 8, 16), TorsoSize(8, 16, 4, 4, 8)
     rig, code = fit.person_rig(filmed), fit_pose_code(filmed.pose)
     data = fit.resident(filmed, rig, code)
     params = []

@@ -174,7 +174,7 @@ from emogene_jax.emotion_to_video.torso import TorsoSize
 from emogene_jax.evaluate import avatar
 from emogene_jax.pipeline import Lesson
 
-head, torso = HeadSize(8, 4, 16, 4, 2, 16), TorsoSize(8, 16, 4, 4, 8)
+head, torso = HeadSize(8, 4, 2, 4, 2, 8, 16), TorsoSize(8, 16, 4, 4, 8)
 plan = Plan(head, torso, 60, 10, head_rays=32, torso_rays=32, samples=8, ckpt_steps=20)
 create.lesson = lambda *_: Lesson(plan, 0)
 create.vary = lambda portrait, prior, filmed: None

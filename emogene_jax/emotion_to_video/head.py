@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from emogene_jax.emotion_to_video.encoding import read_grid, read_planes
+from emogene_jax.emotion_to_video.encoding import read_grid, read_planes, sum_planes
 from emogene_jax.emotion_to_video.rig import Rig
 
 # How far each round of looking for where a sample has come from goes. Where lips part,
@@ -25,12 +25,18 @@ STEPS = (1.0, 0.5, 0.5)
 class HeadSize(NamedTuple):
     """What fixes the shapes of a head field; stored with an avatar."""
 
-    coarse: int = 64  # nodes a side of the coarse planes, blended per frame
+    coarse: int = 54  # nodes a side of the coarse planes, blended per frame
     coarse_features: int = 8
-    fine: int = 160  # nodes a side of the static fine planes
+    refine: int = 3  # cells of the static fine planes in one of the coarse
     fine_features: int = 8
     basis: int = 12  # planes blended by the condition
+    features: int = 32  # of a sample: what a ray gathers
     hidden: int = 64
+
+    @property
+    def fine(self):
+        """Nodes a side of the fine planes: every coarse node is one of them."""
+        return self.refine * (self.coarse - 1) + 1
 
 
 class FrameState(NamedTuple):
@@ -38,20 +44,8 @@ class FrameState(NamedTuple):
 
     warp: jax.Array  # [B, D, H, W, 3] cm
     planes: jax.Array  # [B, 3, coarse, coarse, F]
-    bias: jax.Array  # [B, hidden]
-
-
-class BiasedRows(nn.Module):
-    """A dense layer of which the last rows of the kernel are given: [x, y] @ [W; rows]."""
-
-    width: int
-
-    @nn.compact
-    def __call__(self, x, rows):
-        """[P, width] of x [P, F + len(rows)] and rows [n, width]."""
-        shape = (x.shape[-1] - len(rows), self.width)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        return x @ jnp.concatenate([kernel, rows])
+    bias: jax.Array  # [B, features], of what a sample is
+    look: jax.Array  # [B, hidden], of what a ray sees
 
 
 class HeadField(nn.Module):
@@ -78,61 +72,115 @@ class HeadField(nn.Module):
             (s.basis, 3, s.coarse, s.coarse, s.coarse_features),
         )
         self.blend = nn.Dense(s.basis, name="blend")
-        self.condition_bias = nn.Dense(
-            s.hidden, kernel_init=nn.initializers.normal(0.02), name="condition_bias"
-        )
-        self.first = BiasedRows(s.hidden, name="first")
-        self.second = nn.Dense(s.hidden, name="second")
-        self.last = nn.Dense(13, name="last")
+        rows = 3 * (s.coarse_features + s.fine_features)
+        kernel = nn.initializers.lecun_normal()
+        self.first = self.param("first", kernel, (rows, s.features))
+        self.second = self.param("second", kernel, (s.features, s.hidden))
+        little = {"kernel_init": nn.initializers.normal(0.02)}
+        self.condition_bias = nn.Dense(s.features, name="condition_bias", **little)
+        self.condition_look = nn.Dense(s.hidden, name="condition_look", **little)
+        self.opacity = nn.Dense(1, name="opacity")
+        self.third = nn.Dense(s.hidden, name="third")
+        self.last = nn.Dense(12, name="last")
 
     def frame(self, rig: Rig, condition) -> FrameState:
         """The field of frames with conditions [B, C]."""
         warp = rig.warp_rest + jnp.tensordot(condition, rig.warp, 1)
         mix = self.blend(condition)
         planes = self.coarse_planes + jnp.tensordot(mix, self.basis_planes, 1)
-        return FrameState(warp, planes, self.condition_bias(condition))
+        bias, look = self.condition_bias(condition), self.condition_look(condition)
+        return FrameState(warp, planes, bias, look)
 
-    def __call__(self, rig: Rig, state: FrameState, points, directions):
-        """Density [B, P] per cm and colour [B, P, 3] at points [B, P, 3] in cm of the
-        frames' own head space, P / R successive ones on each ray, seen along the rays'
-        directions [B, R, 3]."""
-        return self.rest_face(rig, state, step_back(rig, state, points), directions)
+    def __call__(self, rig: Rig, state: FrameState, points):
+        """Density [B, P] per cm and features [B, P, F] at points [B, P, 3] in cm of the
+        frames' own head space."""
+        return self.rest_face(rig, state, step_back(rig, state, points))
 
-    def rest_face(self, rig, state, points, directions):
+    def rest_face(self, rig: Rig, state: FrameState, points):
         """The same at points [B, P, 3] of the rest face."""
-        unit = (points - rig.low) / (rig.high - rig.low)
-        sides = [unit[..., axes] for axes in (slice(0, 2), slice(1, 3), slice(0, 3, 2))]
 
         def read(_, plane):
             coarse, fine, side = plane
-            coarse, fine = (
-                read_planes(coarse, side),
-                read_planes(fine, side.reshape(-1, 2)),
-            )
-            return None, (coarse.reshape(fine.shape[0], -1), fine)
+            fine = read_planes(fine, side.reshape(-1, 2))
+            return None, (read_planes(coarse, side).reshape(len(fine), -1), fine)
 
         # A loop: XLA:CPU fuses the reads of one plane, and makes those of three, and
         # their gradients, again and again.
-        planes = jnp.moveaxis(state.planes, 1, 0), self.fine_planes, jnp.stack(sides)
+        planes = jnp.moveaxis(state.planes, 1, 0), self.fine_planes, sides(rig, points)
         _, read_all = jax.lax.scan(read, None, planes)
         features = [part[plane] for plane in range(3) for part in read_all]
-        # Which frame a sample is of, as features: the bias of a frame is then a row of
-        # the first product, and so is its gradient.
-        frames, count = points.shape[:2]
-        frame = jnp.arange(frames * count) // count
-        features.append(jax.nn.one_hot(frame, frames))
-        # Flat: the gradients of a batched product take three times as long on a CPU.
-        hidden = nn.relu(self.first(jnp.concatenate(features, -1), state.bias))
-        hidden = nn.relu(self.second(hidden))
-        out = self.last(hidden).reshape(frames, directions.shape[1], -1, 13)
-        # Colour is linear in the direction: spherical harmonics up to degree 1.
-        turn = out[..., 4:].reshape(*out.shape[:-1], 3, 3)
-        look = (turn * directions[:, :, None, None]).sum(-1)
-        colour = nn.sigmoid(out[..., 1:4] + look).reshape(frames, count, 3)
-        out = out.reshape(frames, count, 13)
+        features = jnp.concatenate(features, -1)
+        before = biased(features, self.first, state.bias)
+        return self._sample(before, points.shape[:2])
+
+    def first_of_fine(self):
+        """What the fine planes put into the first layer, [3, fine, fine, features]: the
+        same for all frames."""
+        _, kernel = self._kernels()
+        return jnp.einsum("prcf,pfn->prcn", self.fine_planes, kernel)
+
+    def bake(self, state: FrameState, fine):
+        """All that the first layer gets of the one frame of `state`, [3, fine, fine,
+        features]; fine: first_of_fine."""
+        kernel, _ = self._kernels()
+        coarse = jnp.einsum("prcf,pfn->prcn", state.planes[0], kernel)
+        coarse = coarse.at[0].add(state.bias[0])
+        place = jnp.arange(self.size.fine)
+        low = jnp.minimum(place // self.size.refine, self.size.coarse - 2)
+        high = (place / self.size.refine - low)[:, None]
+        rows = coarse[:, low] * (1 - high[:, None]) + coarse[:, low + 1] * high[:, None]
+        # Made again for each of its columns, were it fused.
+        rows = jax.lax.optimization_barrier(rows)
+        whole = rows[:, :, low] * (1 - high) + rows[:, :, low + 1] * high
+        return (whole + fine).astype(fine.dtype)
+
+    def baked_face(self, rig: Rig, planes, points):
+        """As rest_face, of the one frame whose planes were baked, at points [1, P, 3]:
+        12 reads and no first product."""
+        before = sum_planes(planes, sides(rig, points[0]))
+        return self._sample(before, points.shape[:2])
+
+    def _kernels(self):
+        """The first layer's kernel, as the coarse and the fine planes meet it: [3, F,
+        features] each."""
+        kernel = self.first.reshape(3, -1, self.size.features)
+        return jnp.split(kernel, [self.size.coarse_features], 1)
+
+    def _sample(self, before, shape):
+        """Density [B, P] and features [B, P, F] of what the first layer got, flat."""
+        hidden = nn.relu(before)
         # 2 / cm at the start: a ray that is new to a place can see into it.
-        density = jnp.exp(jnp.clip(out[..., 0] + 0.7, -12.0, 6.0))
-        return density, colour
+        density = jnp.exp(jnp.clip(self.opacity(hidden)[:, 0] + 0.7, -12.0, 6.0))
+        return density.reshape(shape), hidden.reshape(*shape, -1)
+
+    def colour(self, state: FrameState, seen, alpha, directions):
+        """Premultiplied colour [B, R, 3] of rays along directions [B, R, 3] that have
+        gathered features [B, R, F] and opacity alpha [B, R]."""
+        frames, count = alpha.shape
+        seen = (seen / (alpha[..., None] + 1e-4)).reshape(frames * count, -1)
+        hidden = nn.relu(biased(seen, self.second, state.look))
+        out = self.last(nn.relu(self.third(hidden))).reshape(frames, count, 12)
+        # Colour is linear in the direction: spherical harmonics up to degree 1.
+        turn = out[..., 3:].reshape(frames, count, 3, 3)
+        look = (turn * directions[:, :, None]).sum(-1)
+        return alpha[..., None] * nn.sigmoid(out[..., :3] + look)
+
+
+def sides(rig: Rig, points):
+    """Where points [..., 3] lie on the three planes, [3, ..., 2]."""
+    unit = (points - rig.low) / (rig.high - rig.low)
+    return jnp.stack([unit[..., :2], unit[..., 1:], unit[..., ::2]])
+
+
+def biased(x, kernel, bias):
+    """x @ kernel + bias of each frame: [B * P, N] of x [B * P, F] and bias [B, N].
+
+    Flat, and which frame a row is of as more features: the biases are then rows of the
+    product, and so are their gradients. Those of a batched product and a broadcast sum
+    take three times as long on a CPU."""
+    frame = jnp.arange(len(x)) // (len(x) // len(bias))
+    frame = jax.nn.one_hot(frame, len(bias))
+    return jnp.concatenate([x, frame], -1) @ jnp.concatenate([kernel, bias])
 
 
 def step_back(rig: Rig, state: FrameState, points):

@@ -28,35 +28,55 @@ def march(field, params, rig, density, state, rays, samples, key=None):
         colour [B, R, 3] premultiplied, alpha [B, R].
     """
     near, far = occupancy.box_interval(rays, rig.low, rig.high)
-    places = along(rays, occupancy.bin_centres(near, far, BINS))
-    flat = places.reshape(len(places), -1, 3)
-    flat = flat - displacement(rig, state.warp, flat, read_nearest)
-    seen = read_box(rig, density, flat).reshape(places.shape[:-1])
+
+    def there(points):
+        points = points - displacement(rig, state.warp, points, read_nearest)
+        return read_box(rig, density, points)
+
+    seen = look_along(rays, near, far, there)
     edges = occupancy.place_edges(seen, near, far, samples, key)
     edges = jax.lax.stop_gradient(edges)
 
     def ask(points):
-        return field.apply({"params": params}, rig, state, points, rays.directions)
+        return field.apply({"params": params}, rig, state, points)
 
-    colour, alpha = shade(rays, edges, ask)
+    seen, alpha = gather(rays, edges, ask)
+    view = (state, seen, alpha, rays.directions)
+    colour = field.apply({"params": params}, *view, method="colour")
     return colour, jnp.where(far > near, alpha, 0.0)
 
 
-def shade(rays, edges, ask):
-    """What rays [B, R, 3] see in the intervals between edges [B, R, N + 1] cm.
+def look_along(rays, near, far, there):
+    """Densities [BINS, ...] per cm in the middles of equal bins of rays [..., 3].
+
+    A loop: what sums the densities would else look for them again for each sum.
+
+    Args:
+        near, far: [...] cm. there: density [...] at points [..., 3].
+    """
+
+    def look(distance):
+        return there(rays.origins + distance[..., None] * rays.directions)
+
+    middles = occupancy.bin_centres(near, far, BINS)
+    return jax.lax.map(look, jnp.moveaxis(middles, -1, 0))
+
+
+def gather(rays, edges, ask):
+    """What rays [B, R, 3] meet in the intervals between edges [B, R, N + 1] cm.
 
     Args:
         ask: points [B, R * N, 3] of the frames' head space -> density [B, R * N] per cm,
-            colour [B, R * N, 3].
+            features [B, R * N, F].
 
     Returns:
-        colour [B, R, 3] premultiplied, alpha [B, R].
+        features [B, R, F] premultiplied, alpha [B, R].
     """
     points = along(rays, 0.5 * (edges[..., 1:] + edges[..., :-1]))
-    density, colour = ask(points.reshape(len(points), -1, 3))
     shape = points.shape[:-1]
-    width = jnp.diff(edges)
-    return composite(density.reshape(shape), colour.reshape(*shape, 3), width)[:2]
+    density, features = ask(points.reshape(len(points), -1, 3))
+    features = features.reshape(*shape, -1)
+    return composite(density.reshape(shape), features, jnp.diff(edges))[:2]
 
 
 def along(rays, distance):

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emogene_jax.emotion_to_video.bake import bake, render_head
+from emogene_jax.emotion_to_video.bake import bake, prepare, render_head
 from emogene_jax.emotion_to_video.head import HeadField
 from emogene_jax.emotion_to_video.march import seen_density
 from emogene_jax.emotion_to_video.rig import Rig, condition
@@ -45,7 +45,9 @@ class Renderer:
         self.fields, self.batch = fields, batch * device_count()
         self._rig = replicate(Rig(*map(jnp.asarray, fields.rig)))
         grid = seen_density(self._rig, jnp.asarray(fields.density))
-        self._trained = replicate((fields.head, fields.torso, grid))
+        head = jax.jit(prepare, static_argnums=0)
+        head = head(HeadField(fields.head_size), fields.head, grid)
+        self._trained = replicate((head, fields.torso))
         self._outline = hull_outline(fields.rig)
         self._side = 0
 
@@ -115,11 +117,11 @@ class Renderer:
         camera, size = fields.camera, fields.camera.size
 
         def one(rig, trained, behind, condition, code, rotation, translation, corner):
-            head_params, torso_params, density = trained
-            baked = bake(head, head_params, rig, density, condition)
+            prepared, torso_params = trained
+            baked = bake(head, prepared, rig, condition)
             window = (camera, corner, side, fields.samples)
             pose = (rotation, translation)
-            layer = render_head(head, head_params, rig, baked, pose, *window)
+            layer = render_head(head, prepared.params, rig, baked, pose, *window)
             layer = jax.lax.dynamic_update_slice(
                 jnp.zeros((size, size, 4)), layer, (*corner, 0)
             )

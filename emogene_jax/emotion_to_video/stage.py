@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emogene_jax.emotion_to_video.bake import bake, render_head
+from emogene_jax.emotion_to_video.bake import bake, prepare, render_head
 from emogene_jax.emotion_to_video.camera import pixel_rays
 from emogene_jax.emotion_to_video.encoding import node_points
 from emogene_jax.emotion_to_video.head import HeadField, HeadSize
@@ -129,7 +129,7 @@ def head_stage(
         # A face of the batch, over grey.
         rig = frozen["rig"]
         grid = seen_density(rig, aux["density"])
-        baked = bake(field, params, rig, grid, batch["condition"][0])
+        baked = bake(field, prepare(field, params, grid), rig, batch["condition"][0])
         pose = tuple(part[0] for part in batch["pose"])
         corner = jnp.zeros(2, jnp.int32)
         window = (camera, corner, camera.size, samples)
@@ -271,7 +271,9 @@ def _blank_rig(conditions):
 
 
 def _whole(field, rig, condition, points, directions):
-    return field(rig, field.frame(rig, condition), points, directions)
+    state = field.frame(rig, condition)
+    density, features = field(rig, state, points)
+    return field.colour(state, features, density, directions)
 
 
 def _look_again(field, params, rig, state, density, key, step):
@@ -297,7 +299,6 @@ def _look_again(field, params, rig, state, density, key, step):
         rig,
         one,
         points[None],
-        jnp.zeros_like(points)[None].at[..., 2].set(-1.0),
         method="rest_face",
     )
     fresh = fresh.reshape(height, width)

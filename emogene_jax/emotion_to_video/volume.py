@@ -3,24 +3,24 @@
 import jax.numpy as jnp
 
 
-def composite(density, colour, width):
+def composite(density, features, width):
     """What rays see of their own samples, front to back.
 
     Args:
         density: [..., N] per cm, >= 0.
-        colour: [..., N, 3] in [0, 1].
+        features: [..., N, F] of the samples, such as their colour.
         width: [..., N] cm, the length of ray that each sample stands for.
 
     Returns:
-        colour [..., 3] premultiplied by alpha, alpha [...], weights [..., N]. The pixel
-        is colour + (1 - alpha) * what is behind.
+        features [..., F] premultiplied by alpha, alpha [...], weights [..., N]. Of
+        colours, the pixel is that + (1 - alpha) * what is behind.
     """
     depth = density * width
     # Transmittance in front of a sample: the integral of density up to it.
     through = jnp.exp(-(jnp.cumsum(depth, -1) - depth))
     weights = through * -jnp.expm1(-depth)
     return (
-        jnp.einsum("...n,...nc->...c", weights, colour),
+        jnp.einsum("...n,...nc->...c", weights, features),
         weights.sum(-1),
         weights,
     )

@@ -11,7 +11,7 @@ from emogene_jax.emotion_to_video.rig import condition
 from emogene_jax.emotion_to_video.torso import TorsoSize, fit_pose_code
 
 PLAN = fit.Plan(
-    HeadSize(8, 4, 16, 4, 2, 16),
+    HeadSize(8, 4, 2, 4, 2, 8, 16),
     TorsoSize(8, 16, 4, 4, 8),
     head_steps=8,
     torso_steps=40,

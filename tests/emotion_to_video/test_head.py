@@ -10,10 +10,10 @@ from emogene_jax import parallel
 from emogene_jax.emotion_to_video import fit
 from emogene_jax.emotion_to_video import stage as stages
 from emogene_jax.emotion_to_video.head import (
-    BiasedRows,
     FrameState,
     HeadField,
     HeadSize,
+    biased,
     step_back,
 )
 from emogene_jax.emotion_to_video.rig import Rig, condition
@@ -21,7 +21,7 @@ from emogene_jax.emotion_to_video.torso import fit_pose_code
 from emogene_jax.signals import landmarks_to_motion
 from emogene_jax.train.state import make_optimizer
 
-TINY = HeadSize(8, 4, 16, 4, 2, 16)
+TINY = HeadSize(8, 4, 2, 4, 2, 8, 16)
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +36,22 @@ def conditions(filmed, untrained):
     return jnp.asarray(condition(untrained.rig, motion[some]))
 
 
-def samples(rig, frames, rays=4, each=5):
+def samples(rig, frames, count=20):
+    """Points [B, P, 3], each on a ray of its own, and directions [B, P, 3]."""
     rng = np.random.default_rng(0)
-    points = rng.uniform(rig.low, rig.high, (frames, rays * each, 3))
-    directions = rng.normal([0, 0, -1], 0.2, (frames, rays, 3))
+    points = rng.uniform(rig.low, rig.high, (frames, count, 3))
+    directions = rng.normal([0, 0, -1], 0.2, (frames, count, 3))
     directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
     return jnp.asarray(points, jnp.float32), jnp.asarray(directions, jnp.float32)
+
+
+def seen_through(field, rig, condition, points, directions):
+    """Density [B, P] and premultiplied colour [B, P, 3] of a millimetre at points."""
+    state = field.frame(rig, condition)
+    density, features = field(rig, state, points)
+    alpha = -jnp.expm1(-0.1 * density)
+    seen = alpha[..., None] * features
+    return density, field.colour(state, seen, alpha, directions)
 
 
 def test_frames_of_a_batch_are_the_frames_one_by_one(untrained, device_rig, conditions):
@@ -49,10 +59,9 @@ def test_frames_of_a_batch_are_the_frames_one_by_one(untrained, device_rig, cond
     points, directions = samples(untrained.rig, len(conditions))
 
     @jax.jit
-    def ask(condition, points, directions):
+    def ask(*inputs):
         variables = {"params": untrained.head}
-        state = field.apply(variables, device_rig, condition, method="frame")
-        return field.apply(variables, device_rig, state, points, directions)
+        return field.apply(variables, device_rig, *inputs, method=seen_through)
 
     density, colour = ask(conditions, points, directions)
     assert density.shape == (3, 20) and colour.shape == (3, 20, 3)
@@ -77,7 +86,7 @@ def test_density_is_never_negative_and_colour_is_a_colour(
         conditions,
         100 * points,
         directions,
-        method=stages._whole,
+        method=seen_through,
     )
     assert (density >= 0).all() and np.isfinite(density).all()
     assert (colour >= 0).all() and (colour <= 1).all()
@@ -102,15 +111,29 @@ def test_stepping_back_undoes_the_warp_inside_its_box(
     np.testing.assert_array_equal(step_back(device_rig, state, far), far)
 
 
-def test_a_bias_is_the_last_rows_of_a_product():
-    x = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
-    rows = np.random.default_rng(1).normal(size=(2, 3)).astype(np.float32)
-    layer = BiasedRows(3)
-    variables = layer.init(jax.random.key(0), x, rows)
-    kernel = variables["params"]["kernel"]
-    assert kernel.shape == (3, 3)
-    expected = x[:, :3] @ np.asarray(kernel) + x[:, 3:] @ rows
-    np.testing.assert_allclose(layer.apply(variables, x, rows), expected, atol=1e-5)
+def test_a_frame_biases_its_own_rows():
+    x, kernel, bias = (
+        np.random.default_rng(n).normal(size=shape).astype(np.float32)
+        for n, shape in enumerate([(6, 5), (5, 3), (2, 3)])
+    )
+    expected = x @ kernel + bias.repeat(3, 0)
+    np.testing.assert_allclose(biased(x, kernel, bias), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("precision", "most"), [("float32", 1e-4), ("float16", 5e-3)])
+def test_a_baked_frame_is_that_frame(
+    untrained, device_rig, conditions, precision, most
+):
+    field, variables = HeadField(TINY), {"params": untrained.head}
+    state = field.apply(variables, device_rig, conditions[:1], method="frame")
+    points, _ = samples(untrained.rig, 1, 200)
+    true = field.apply(variables, device_rig, state, points, method="rest_face")
+    fine = field.apply(variables, method="first_of_fine").astype(precision)
+    planes = field.apply(variables, state, fine, method="bake")
+    assert planes.shape == (3, TINY.fine, TINY.fine, TINY.features)
+    found = field.apply(variables, device_rig, planes, points, method="baked_face")
+    for mine, its in zip(found, true, strict=True):
+        np.testing.assert_allclose(mine, its, atol=most * np.abs(its).max())
 
 
 @pytest.fixture(scope="module")
@@ -233,6 +256,6 @@ def test_samples_find_back_where_the_warp_is_steep():
         warp[..., 1] = slope * (nodes[:, None] - 0.4)
         rest = np.array([[[0.5, 0.42, 0.5], [0.5, 0.5, 0.5]]], np.float32)
         moved = rest + np.array([0, 1, 0]) * slope * (rest - 0.4)
-        state = FrameState(jnp.asarray(warp), None, None)
+        state = FrameState(jnp.asarray(warp), None, None, None)
         found = step_back(unit, state, jnp.asarray(moved))
         assert np.abs(found - rest).max() < 0.4 * np.abs(moved - rest).max() + 1e-6

@@ -17,14 +17,14 @@ def densities():
     """A wall, nothing at all, and a ray that misses the box."""
     wall = np.zeros((3, BINS), np.float32)
     wall[0, 20:24] = 5.0
-    return jnp.asarray(wall)
+    return jnp.asarray(wall.T)
 
 
 @pytest.mark.parametrize("seed", [None, 0, 1])
 def test_edges_rise_and_stay_between_near_and_far(seed):
     rng = np.random.default_rng(0)
     many = jnp.asarray(
-        rng.exponential(1.0, (50, BINS)) * (rng.random((50, BINS)) > 0.8)
+        rng.exponential(1.0, (BINS, 50)) * (rng.random((BINS, 50)) > 0.8)
     )
     near, far = jnp.full(50, 40.0), jnp.full(50, 60.0)
     key = None if seed is None else jax.random.key(seed)
@@ -44,7 +44,7 @@ def test_compiled_edges_stay_inside_as_well():
 
     @jax.jit
     def edges(level, near, far):
-        density = jnp.full((*near.shape, BINS), 2.0) * level
+        density = jnp.full((BINS, *near.shape), 2.0) * level
         return occupancy.place_edges(density, near, far, COUNT)
 
     near = jnp.asarray(np.random.default_rng(0).uniform(50, 53, (8, 32)), jnp.float32)
@@ -65,8 +65,8 @@ def test_edges_crowd_where_light_is_stopped():
 
 
 def test_a_far_wall_behind_a_near_one_gets_few_samples():
-    density = np.zeros((1, BINS), np.float32)
-    density[0, 10:20], density[0, 40:50] = 50.0, 50.0
+    density = np.zeros((BINS, 1), np.float32)
+    density[10:20], density[40:50] = 50.0, 50.0
     edges = occupancy.place_edges(jnp.asarray(density), NEAR[:1], FAR[:1], COUNT)
     place = (np.asarray(edges)[0] - 50) / 20 * BINS
     assert ((place > 9) & (place < 20)).sum() > 2 * ((place > 39) & (place < 51)).sum()

@@ -25,9 +25,15 @@ class Balls(NamedTuple):
 
     skin: float  # cm: how soft they begin
 
-    def apply(self, variables, rig, state, points=None, directions=None, method=None):
+    def apply(self, variables, *inputs, method="__call__"):
         if method == "frame":
-            return FrameState(rig.warp_rest[None], None, None)
+            rig, _ = inputs
+            return FrameState(rig.warp_rest[None], None, None, None)
+        if method in ("first_of_fine", "bake"):
+            return jnp.zeros(1)
+        if method == "colour":
+            return inputs[1]  # what is gathered is colour already
+        points = inputs[-1]
 
         def ball(centre, radius):
             r = jnp.linalg.norm(points - jnp.array(centre), axis=-1)
@@ -55,7 +61,7 @@ def dense_march(field, rig, rays, samples=800):
     points = (
         rays.origins[..., None, :] + along[..., None] * rays.directions[..., None, :]
     )
-    density, colour = field.apply(None, rig, None, points, rays.directions)
+    density, colour = field.apply(None, rig, None, points)
     width = jnp.broadcast_to(((far - near) / samples)[..., None], density.shape)
     return composite(density, colour, width)[:2]
 
@@ -64,7 +70,7 @@ def balls(rig, skin):
     """(field, occupancy grid) of two balls."""
     field = Balls(skin)
     nodes = rig.low + node_points((HULL,) * 3) * (rig.high - rig.low)
-    density, _ = field.apply(None, rig, None, nodes[None], None)
+    density, _ = field.apply(None, rig, None, nodes[None])
     return field, seen_density(rig, density.reshape((HULL,) * 3))
 
 
@@ -100,7 +106,8 @@ def test_a_baked_frame_shows_what_a_dense_march_sees(ball_rig, skin, size):
     """All pixels of one turn of the loop, and of several."""
     field, grid = balls(ball_rig, skin)
     rays, camera = whole_picture(size)
-    frame = bake.bake(field, None, ball_rig, grid, jnp.zeros(1))
+    head = bake.prepare(field, None, grid)
+    frame = bake.bake(field, head, ball_rig, jnp.zeros(1))
     window = (camera, jnp.zeros(2, jnp.int32), size, 24)
     layer = bake.render_head(field, None, ball_rig, frame, POSE, *window)
     colour, alpha = dense_march(field, ball_rig, rays)
@@ -111,7 +118,8 @@ def test_a_baked_frame_shows_what_a_dense_march_sees(ball_rig, skin, size):
 def test_where_the_grid_is_empty_nothing_is_rendered(ball_rig):
     field, grid = balls(ball_rig, 0.12)
     _, camera = whole_picture(48)
-    frame = bake.bake(field, None, ball_rig, 0 * grid, jnp.zeros(1))
+    head = bake.prepare(field, None, 0 * grid)
+    frame = bake.bake(field, head, ball_rig, jnp.zeros(1))
     window = (camera, jnp.zeros(2, jnp.int32), 48, 8)
     layer = bake.render_head(field, None, ball_rig, frame, POSE, *window)
     np.testing.assert_array_equal(layer, 0)
