@@ -19,7 +19,13 @@ from emogene_jax.pipeline import (
     perform_idle,
     perform_in_stretches,
 )
-from emogene_jax.signals import FPS, Pose, UserError, motion_to_landmarks
+from emogene_jax.signals import (
+    FPS,
+    Pose,
+    UserError,
+    eye_distance,
+    landmarks_to_motion,
+)
 from emogene_jax.video import write_video
 
 
@@ -118,19 +124,21 @@ def _save(path, person: Avatar, performance: Performance):
     if path is None:
         return
     temporary = Path(path).with_name(f".{Path(path).name}.part")
+    # In double precision: rounded, they would drive to some pixels one off.
+    rest, motion = (
+        np.asarray(x, np.float64) for x in (person.rest, performance.motion)
+    )
     with temporary.open("wb") as target:
         np.savez(
             target,
-            landmarks=motion_to_landmarks(performance.motion, person.rest),
-            rest=person.rest,
+            landmarks=rest + motion * eye_distance(rest),
+            rest=rest,
             **performance.pose._asdict(),
         )
     temporary.replace(path)
 
 
 def _load(path) -> Performance:
-    from emogene_jax.signals import eye_distance, landmarks_to_motion
-
     expected = (
         "an .npz of landmarks [T, 68, 3], rest [68, 3], rotation [T, 3, 3] and "
         "translation [T, 3]"

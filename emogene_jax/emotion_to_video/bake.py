@@ -1,8 +1,8 @@
 """A frame's head, looked at only where it is: what talking renders with.
 
 What depends on the frame alone is made once: the field's state, and the occupancy grid as
-this frame's face has it. A lattice of a few rays then finds where there is anything to
-see; only those pixels' rays are marched.
+this frame's face has it. One ray a block of pixels then finds where there is anything to
+see; only those blocks' rays are marched.
 """
 
 from functools import partial
@@ -23,10 +23,10 @@ from emogene_jax.emotion_to_video.head import (
 from emogene_jax.emotion_to_video.march import gather, look_along, read_box
 from emogene_jax.signals import Rays
 
-LATTICE = 64  # lattice rays across a picture: about as fine as the occupancy grid
-SEEN = 0.01  # the optical depth from which on there is something to see
 BLOCKS = 128  # across a picture: of pixels that look for the head once for all of them
-RAYS = 4096  # at a time
+SEEN = 0.01  # the optical depth from which on there is something to see
+MARGIN = 2  # blocks around those that meet something, that are marched as well
+RAYS = 2048  # at a time
 
 
 class Baked(NamedTuple):
@@ -73,25 +73,31 @@ def render_head(field, params, rig, baked, pose, camera, corner, side, samples):
         pose: (rotation [3, 3], translation [3]).
         corner: [2] row and column of the window. samples: per ray.
     """
-    cells, step = first_look(rig, baked, pose, camera, corner, side)
     block = max(1, camera.size // BLOCKS)
     across = -(-side // block)
-    row, column = jnp.mgrid[:across, :across].reshape(2, -1) * block
-    seen = cells[row // step, column // step]
-    place = jnp.cumsum(seen) - 1  # of a block among those that are seen
-    turn_size = min(RAYS // block**2, across**2)
-    size = -(-(across**2) // turn_size) * turn_size
-    chosen = jnp.nonzero(seen, size=size, fill_value=0)[0]
     inside = jnp.mgrid[:block, :block].reshape(2, -1)
+    at = corner + jnp.mgrid[:across, :across].reshape(2, -1).T * block
+    met, near, far = first_look(rig, baked, pose, camera, at + (block - 1) / 2)
+    seen = (met.mean(0) * (far - near) > SEEN).reshape(across, across)
+    seen = maximum_around(seen, MARGIN).reshape(-1)
+    place = jnp.cumsum(seen) - 1  # of a block among those that are seen
+    count = min(RAYS // block**2, len(seen))  # of blocks in a turn
+    size = -(-len(seen) // count) * count
+    chosen = jnp.nonzero(seen, size=size, fill_value=0)[0]
 
     def some(turn, made):
-        number = jax.lax.dynamic_slice(chosen, (turn * turn_size,), (turn_size,))
-        at = corner + jnp.stack([row[number], column[number]], -1)
-        layer = look(field, params, rig, baked, at, inside, pose, camera, samples)
-        return jax.lax.dynamic_update_slice(made, layer, (turn * turn_size, 0, 0))
+        number = jax.lax.dynamic_slice(chosen, (turn * count,), (count,))
+        ends = near[number], far[number]
+        edges = occupancy.place_edges(met[:, number], *ends, samples)
+        rows, columns = at[number].T[:, :, None] + inside[:, None]
+        view = pixel_rays(rows.reshape(-1), columns.reshape(-1), *pose, camera)
+        edges = edges.repeat(block**2, 0)
+        layer = look(field, params, rig, baked, view, edges)
+        layer = layer.reshape(count, block**2, 4)
+        return jax.lax.dynamic_update_slice(made, layer, (turn * count, 0, 0))
 
     # As many turns as this frame needs: nothing is ever left out for want of room.
-    turns = (place[-1] + turn_size) // turn_size
+    turns = (place[-1] + count) // count
     made = jnp.zeros((size, block**2, 4))
     made = jax.lax.fori_loop(0, turns, some, made)
     layer = jnp.where(seen[:, None, None], made[place], 0.0)
@@ -99,45 +105,31 @@ def render_head(field, params, rig, baked, pose, camera, corner, side, samples):
     return layer.reshape(across * block, across * block, 4)[:side, :side]
 
 
-def first_look(rig, baked: Baked, pose, camera, corner, side):
-    """Where the head may be seen in a window: [n, n] bool of square cells of `step`
-    pixels; step."""
-    step = max(1, camera.size // LATTICE)
-    cells = -(-side // step)
-    rows, columns = jnp.mgrid[: cells + 1, : cells + 1] * step - 0.5
-    rows, columns = rows.reshape(-1) + corner[0], columns.reshape(-1) + corner[1]
-    view = pixel_rays(rows, columns, *pose, camera)
+def first_look(rig, baked: Baked, pose, camera, places):
+    """What the grid holds along the rays of places [N, 2] (row, column): densities
+    [BINS, N] per cm, near and far [N] cm.
+
+    As in march.march, but for the grid: this one is where this frame's face is. From end
+    to end of the box: it is a union over frames, and an open mouth lies behind what it
+    takes for lips."""
+    view = pixel_rays(*places.T, *pose, camera)
     near, far = occupancy.box_interval(view, rig.low, rig.high)
-    met = look_along(view, near, far, partial(read_box, rig, baked.occupied))
-    depth = met.mean(0) * (far - near)
-    seen = (depth > SEEN).astype(jnp.float32).reshape(cells + 1, cells + 1)
-    # A cell is looked at where any ray around it has met something, or its neighbour's.
-    around = jax.lax.reduce_window(
-        seen, 0.0, jax.lax.max, (4, 4), (1, 1), ((1, 1), (1, 1))
+    there = partial(read_box, rig, baked.occupied)
+    return look_along(view, near, far, there), near, far
+
+
+def maximum_around(seen, reach):
+    """[H, W] bool of [H, W]: whether any is, within `reach` rows and columns."""
+    window = (2 * reach + 1,) * 2
+    return jax.lax.reduce_window(
+        seen, False, jax.lax.bitwise_or, window, (1, 1), "SAME"
     )
-    return around > 0, step
 
 
-def look(field, params, rig, baked: Baked, at, inside, pose, camera, samples):
-    """What the rays of blocks see: [N, P, 4], premultiplied colour and alpha. As
-    march.march, but for the looks into the grid, which find it where this frame's face
-    is, and are those of a block's middle for all of its rays.
-
-    Args:
-        at: [N, 2] row and column of the blocks. inside: [2, P] of pixels in a block.
-    """
-    middle = at + inside.mean(1)
-    view = _one_frame(pixel_rays(middle[:, 0], middle[:, 1], *pose, camera))
-    near, far = occupancy.box_interval(view, rig.low, rig.high)
-    # From end to end: the grid is a union over frames, and an open mouth lies behind
-    # what it takes for lips.
-    seen = look_along(view, near, far, partial(read_box, rig, baked.occupied))
-    edges = occupancy.place_edges(seen, near, far, samples)
-    pixels = at[:, :, None] + inside
-    count = pixels.shape[2]
-    view = pixel_rays(*pixels.swapaxes(0, 1).reshape(2, -1), *pose, camera)
-    edges, hit = (jnp.repeat(part, count, 1) for part in (edges, far > near))
-    view = _one_frame(view)
+def look(field, params, rig, baked: Baked, view: Rays, edges):
+    """What rays [R, 3] see between edges [R, N + 1] cm: [R, 4], premultiplied colour and
+    alpha."""
+    view = Rays(view.origins[None], view.directions[None])
 
     def ask(points):
         points = step_back(rig, baked.state, points)
@@ -145,12 +137,7 @@ def look(field, params, rig, baked: Baked, at, inside, pose, camera, samples):
             {"params": params}, rig, baked.planes, points, method="baked_face"
         )
 
-    seen, alpha = gather(view, edges, ask)
+    seen, alpha = gather(view, edges[None], ask)
     seen = (baked.state, seen, alpha, view.directions)
     colour = field.apply({"params": params}, *seen, method="colour")
-    alpha = jnp.where(hit, alpha, 0.0)
-    return jnp.concatenate([colour, alpha[..., None]], -1).reshape(-1, count, 4)
-
-
-def _one_frame(view: Rays) -> Rays:
-    return Rays(view.origins[None], view.directions[None])
+    return jnp.concatenate([colour, alpha[..., None]], -1)[0]
