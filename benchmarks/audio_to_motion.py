@@ -13,7 +13,6 @@ ours is timed alone.
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
 import jax
@@ -45,12 +44,12 @@ def main(tiny=False, official=None):
     if torch_side:
         calls["torch"] = torch_side.generation(_whole(frames))
     emit = _emitter(official)
-    emit("generate", take_turns(calls, times), batch=1, frames=frames)
+    emit("generate", compared(calls, times), batch=1, frames=frames)
 
     calls = {"ours": _training(audio_to_motion_stage(model), 8, clip)}
     if torch_side:
         calls["torch"] = torch_side.training(8, _whole(clip))
-    emit("train", take_turns(calls, times), batch=8, frames=clip)
+    emit("train", compared(calls, times), batch=8, frames=clip)
 
     batch, (length,) = config.batch.batch_size, config.batch.frames
     batch = 8 if cpu else batch
@@ -60,30 +59,25 @@ def main(tiny=False, official=None):
     calls = {"ours": _training(stage, batch, length, config)}
     if torch_side:
         calls["torch"] = torch_side.training(batch, _whole(length))
-    result = _with_rate(take_turns(calls, times))
+    result = _with_rate(compared(calls, times))
     emit("train_paper_size", result, batch=batch, frames=length)
 
     config = expert_config.get_config("tiny" if tiny else "")
     batch, (length,) = config.batch.batch_size, config.batch.frames
     batch = min(batch, 32) if cpu else batch
     stage = lip_sync_stage(LipSync(**config.model.to_dict()), **config.stage.to_dict())
-    result = take_turns({"ours": _training(stage, batch, length, config)}, times)
+    result = compared({"ours": _training(stage, batch, length, config)}, times)
     emit("train_lip_sync", _with_rate(result), batch=batch, frames=length)
 
 
-def take_turns(calls: dict, iterations: int) -> dict:
+def compared(calls: dict, iterations: int) -> dict:
     """{name: timing.measure's figures}, of calls that take turns.
 
     Where there are two, `speedup` is the second's time over the first's: the median of
     the pairs, and their quartiles.
     """
     results = {name: timing.measure(call, 1, 1) for name, call in calls.items()}
-    seconds = {name: [] for name in calls}
-    for _ in range(iterations):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            jax.block_until_ready(call())
-            seconds[name].append(time.perf_counter() - start)
+    seconds = timing.take_turns(calls, iterations)
     for name, taken in seconds.items():
         results[name] |= {
             "median_ms": round(1e3 * float(np.median(taken)), 3),
@@ -92,7 +86,7 @@ def take_turns(calls: dict, iterations: int) -> dict:
         }
     if len(calls) == 2:
         ours, theirs = seconds.values()
-        ratios = np.percentile(np.array(theirs) / np.array(ours), [25, 50, 75])
+        ratios = np.percentile(theirs / ours, [25, 50, 75])
         low, middle, high = (round(float(ratio), 3) for ratio in ratios)
         results |= {"speedup": middle, "speedup_quartiles": [low, high]}
     return results

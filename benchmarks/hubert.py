@@ -5,7 +5,6 @@ a time. The two take turns, so that a machine that others use too slows both dow
 speed-up is the median of the turns' own ratios. Without PyTorch only ours is timed.
 """
 
-import time
 from importlib.util import find_spec
 
 import jax
@@ -49,15 +48,14 @@ def _compare(name, config, seconds, tiny):
     waveform = rng.normal(0, 0.1, seconds * SAMPLE_RATE).astype(np.float32)
     ours, theirs = _ours(config, tensors, waveform), _theirs(config, tensors, waveform)
     result = timing.measure(ours, 1, 0)
-    turns = [
-        (_seconds(ours), theirs and _seconds(theirs)) for _ in range(2 if tiny else 6)
-    ]
-    turns = turns[1:]  # the first one warms up
-    mine = [turn[0] for turn in turns]
+    calls = {"ours": ours} | ({"theirs": theirs} if theirs else {})
+    turns = timing.take_turns(calls, 2 if tiny else 6)
+    turns = {name: taken[1:] for name, taken in turns.items()}  # the first one warms up
+    mine = turns["ours"]
     result |= {
         "median_ms": round(1e3 * float(np.median(mine)), 3),
         "p95_ms": round(1e3 * float(np.percentile(mine, 95)), 3),
-        "iterations": len(turns),
+        "iterations": len(mine),
         "audio_hours_per_s": round(seconds / 3600 / float(np.median(mine)), 5),
     }
     if theirs:
@@ -65,8 +63,8 @@ def _compare(name, config, seconds, tiny):
 
         difference = np.abs(ours()[0] - theirs()).max()
         result |= {
-            "pytorch_ms": round(1e3 * float(np.median([turn[1] for turn in turns])), 3),
-            "speed_up": round(float(np.median([b / a for a, b in turns])), 3),
+            "pytorch_ms": round(1e3 * float(np.median(turns["theirs"])), 3),
+            "speed_up": round(float(np.median(turns["theirs"] / mine)), 3),
             "largest_difference": float(difference),
             "pytorch": torch.__version__,
         }
@@ -129,12 +127,6 @@ def _theirs(config, tensors, waveform):
             return model(padded.to(device)).last_hidden_state[0].cpu().numpy()
 
     return call
-
-
-def _seconds(call):
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
+REST = 0.1  # s
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -43,6 +44,18 @@ def measure(call: Callable[[], Any], iterations: int = 20, burn_in: int = 3) -> 
         "p95_ms": round(1e3 * float(np.percentile(times, 95)), 3),
         "iterations": iterations,
     }
+
+
+def take_turns(calls: dict[str, Callable[[], Any]], iterations: int) -> dict:
+    """{name: seconds [iterations]} of calls that take turns, so that a busy machine slows
+    all of them. Each begins on an idle one: a library's threads wait for more work by
+    spinning for a while, which slows whoever comes next."""
+    seconds = {name: np.zeros(iterations) for name in calls}
+    for turn in range(iterations):
+        for name, call in calls.items():
+            time.sleep(REST)
+            seconds[name][turn] = _seconds(call)
+    return seconds
 
 
 def emit(benchmark: str, result: dict, **sizes) -> dict:

@@ -25,7 +25,7 @@ def test_turns_are_paired(monkeypatch):
     def theirs():
         clock[0] += 2 * now[0]
 
-    results = audio_to_motion.take_turns({"ours": ours, "torch": theirs}, 5)
+    results = audio_to_motion.compared({"ours": ours, "torch": theirs}, 5)
     assert results["speedup"] == 2
     assert results["speedup_quartiles"] == [2, 2]
     assert results["torch"]["median_ms"] == 2 * results["ours"]["median_ms"]
