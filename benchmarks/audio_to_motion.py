@@ -22,6 +22,7 @@ import timing
 from emogene_jax.configs import audio_to_motion as vae_config
 from emogene_jax.configs import lip_sync as expert_config
 
+from emogene_jax import parallel
 from emogene_jax.audio_to_motion.initial import initial_variables
 from emogene_jax.audio_to_motion.lip_sync import LipSync
 from emogene_jax.audio_to_motion.stage import audio_to_motion_stage, lip_sync_stage
@@ -151,7 +152,7 @@ def _training(stage, size: int, frames: int, config=None):
     def init(key):
         return init_state(stage, transform, key, batch, average is not None)
 
-    step = jax.jit(make_step(stage, transform, average), donate_argnums=0)
+    step = parallel.data_parallel(make_step(stage, transform, average))
     state = init(jax.random.key(0))
 
     def call():

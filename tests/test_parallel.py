@@ -80,7 +80,9 @@ def test_a_batch_drawn_inside_is_spread_and_unchanged():
     assert shards["rays"] == 8
 
 
-def test_state_is_donated_and_traced_once():
+def test_state_is_donated_where_there_is_a_gpu_and_traced_once(monkeypatch):
+    monkeypatch.setattr(parallel, "loops_on_device", lambda: True)
+
     @chex.assert_max_traces(1)
     def step(state, batch):
         return state + batch.mean()
