@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-REST = 0.1  # s
+REST = 0.02  # s: longer, and cores fall asleep
 ROOT = Path(__file__).resolve().parent.parent
 
 
