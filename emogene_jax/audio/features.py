@@ -52,6 +52,10 @@ def choose_content(choice: str) -> dict:
     """
     if choice == "log_mel":
         return LOG_MEL
+    if not choice:
+        raise UserError(
+            "content: found '', expected auto, log_mel or a HuBERT checkpoint"
+        )
     if choice == "auto":
         from emogene_jax.audio.hubert_weights import DEFAULT, find_hubert
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from emogene_jax.signals import SAMPLE_RATE, UserError
 
-# Seconds that an mp4 may promise and not hold before it counts as truncated.
+# Seconds that a file may promise and not hold before it counts as truncated.
 TRUNCATION_TOLERANCE = 0.5
 
 
@@ -110,8 +110,10 @@ def _pieces(container, stream) -> Iterator[tuple[np.ndarray, float | None]]:
 
 
 def _check_whole(container, stream, seconds: float, path: Path) -> None:
-    """Raises where an mp4, which knows its length, holds less than it promises."""
-    if "mp4" not in container.format.name or not stream.duration:
+    """Raises where an mp4 or wav, which know their length, hold less than they
+    promise."""
+    knows = {"mp4", "wav"} & set(container.format.name.split(","))
+    if not (knows and stream.duration):
         return
     promised = float(stream.duration * stream.time_base)
     if seconds < promised - TRUNCATION_TOLERANCE:

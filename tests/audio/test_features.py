@@ -4,9 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emogene_jax.audio import frames, mel
-from emogene_jax.audio.features import audio_features
+from emogene_jax.audio.features import audio_features, choose_content
 from emogene_jax.audio.load import load_audio
 from emogene_jax.audio.mel import band_energies, log_mel
+from emogene_jax.signals import UserError
 
 
 def bands_of(wave):
@@ -68,6 +69,11 @@ def test_loudness_and_silence():
     np.testing.assert_allclose(log_mel(wave * 0.05), log_mel(wave), atol=0.02)
     assert (log_mel(np.zeros(32_000, np.float32)) == -3).all()
     assert (log_mel(np.full(32_000, 1e-6, np.float32)) == -3).all()
+
+
+def test_a_choice_of_nothing_is_told():
+    with pytest.raises(UserError, match="content: found '', expected auto"):
+        choose_content("")
 
 
 def test_a_microphone_matters_little(shared):

@@ -181,6 +181,14 @@ def test_a_video_without_sound_is_refused(tmp_path):
         load_audio(tmp_path / "a.mp4")
 
 
+def test_a_truncated_wav_is_told(tmp_path):
+    write_sound(tmp_path / "a.wav", tone(32_000)[None], 16_000)
+    with (tmp_path / "a.wav").open("r+b") as file:
+        file.truncate(4 * 12_000)
+    with pytest.raises(UserError, match=r"a\.wav: truncated, 0\.7 s .* 2\.0 s"):
+        load_audio(tmp_path / "a.wav")
+
+
 def test_real_files(shared, tmp_path):
     sound = load_audio(shared / "data/audio/english_10s.wav")
     assert abs(len(sound) - 160000) < 10
