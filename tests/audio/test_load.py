@@ -182,10 +182,10 @@ def test_a_video_without_sound_is_refused(tmp_path):
 
 
 def test_a_truncated_wav_is_told(tmp_path):
-    write_sound(tmp_path / "a.wav", tone(32_000)[None], 16_000)
+    write_sound(tmp_path / "a.wav", tone(16_000, 2)[None], 16_000)
     with (tmp_path / "a.wav").open("r+b") as file:
-        file.truncate(4 * 12_000)
-    with pytest.raises(UserError, match=r"a\.wav: truncated, 0\.7 s .* 2\.0 s"):
+        file.truncate(4 * 16_000)
+    with pytest.raises(UserError, match=r"a\.wav: truncated, 1\.0 s .* 2\.0 s"):
         load_audio(tmp_path / "a.wav")
 
 
