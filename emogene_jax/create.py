@@ -163,7 +163,7 @@ def lesson(size: int, preset: str, frames: int = 0) -> Lesson:
     if preset == "gpu":
         plan = Plan(head, torso, 8000, 4000, head_rays=1024, torso_rays=1024)
         return Lesson(plan, audio_steps)
-    return Lesson(Plan(head, torso, 4000, 3000), audio_steps)
+    return Lesson(Plan(head, torso, 6000, 3000), audio_steps)
 
 
 def held_out(frames: int, seconds: float | None) -> int:

@@ -129,8 +129,6 @@ class HeadField(nn.Module):
         low = jnp.minimum(place // self.size.refine, self.size.coarse - 2)
         high = (place / self.size.refine - low)[:, None]
         rows = coarse[:, low] * (1 - high[:, None]) + coarse[:, low + 1] * high[:, None]
-        # Made again for each of its columns, were it fused.
-        rows = jax.lax.optimization_barrier(rows)
         whole = rows[:, :, low] * (1 - high) + rows[:, :, low + 1] * high
         return (whole + fine).astype(fine.dtype)
 
