@@ -81,7 +81,7 @@ def render_head(field, params, rig, baked, pose, camera, corner, side, samples):
     seen = (met.mean(0) * (far - near) > SEEN).reshape(across, across)
     seen = maximum_around(seen, MARGIN).reshape(-1)
     place = jnp.cumsum(seen) - 1  # of a block among those that are seen
-    count = min(RAYS // block**2, len(seen))  # of blocks in a turn
+    count = min(max(1, RAYS // block**2), len(seen))  # of blocks in a turn
     size = -(-len(seen) // count) * count
     chosen = jnp.nonzero(seen, size=size, fill_value=0)[0]
 
