@@ -177,10 +177,12 @@ class Checkpoints:
             for half in self._folder.glob("*.orbax-checkpoint-tmp*"):
                 shutil.rmtree(half, ignore_errors=True)  # it may be what fills the disk
             whole = [int(p.name) for p in self._folder.iterdir() if p.name.isdecimal()]
+            last = (
+                f"the last whole one is of step {max(whole)}" if whole else "the first"
+            )
             raise UserError(
                 f"{self._folder}: a checkpoint could not be saved: "
-                f"{os.strerror(number)}; the last whole one is of step "
-                f"{max(whole, default='-')}"
+                f"{os.strerror(number)}; {last}"
             ) from error
 
     def _layout(self, step: int) -> Any:
