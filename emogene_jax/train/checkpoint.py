@@ -178,7 +178,9 @@ class Checkpoints:
                 shutil.rmtree(half, ignore_errors=True)  # it may be what fills the disk
             whole = [int(p.name) for p in self._folder.iterdir() if p.name.isdecimal()]
             last = (
-                f"the last whole one is of step {max(whole)}" if whole else "the first"
+                f"the last whole one is of step {max(whole)}"
+                if whole
+                else "none before"
             )
             raise UserError(
                 f"{self._folder}: a checkpoint could not be saved: "
