@@ -112,6 +112,9 @@ def landmarks_to_motion(landmarks: np.ndarray, rest: np.ndarray) -> np.ndarray:
     return ((landmarks - rest) / eye_distance(rest)).astype(np.float32)
 
 
-def motion_to_landmarks(motion: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    """Landmarks [..., 68, 3] in cm, of motion [..., 68, 3] in eye distances."""
-    return (rest + motion * eye_distance(rest)).astype(np.float32)
+def motion_to_landmarks(
+    motion: np.ndarray, rest: np.ndarray, precision=np.float32
+) -> np.ndarray:
+    """Landmarks [..., 68, 3] in cm, of motion [..., 68, 3] in eye distances. All in
+    float64, landmarks_to_motion finds float32 motion again to the bit."""
+    return (rest + motion * eye_distance(rest)).astype(precision)

@@ -25,6 +25,7 @@ from emogene_jax.signals import (
     UserError,
     eye_distance,
     landmarks_to_motion,
+    motion_to_landmarks,
 )
 from emogene_jax.video import write_video
 
@@ -131,7 +132,7 @@ def _save(path, person: Avatar, performance: Performance):
     with temporary.open("wb") as target:
         np.savez(
             target,
-            landmarks=rest + motion * eye_distance(rest),
+            landmarks=motion_to_landmarks(motion, rest, np.float64),
             rest=rest,
             **performance.pose._asdict(),
         )

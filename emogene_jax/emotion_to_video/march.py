@@ -35,7 +35,6 @@ def march(field, params, rig, density, state, rays, samples, key=None):
 
     seen = look_along(rays, near, far, there)
     edges = occupancy.place_edges(seen, near, far, samples, key)
-    edges = jax.lax.stop_gradient(edges)
 
     def ask(points):
         return field.apply({"params": params}, rig, state, points)

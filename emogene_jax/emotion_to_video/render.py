@@ -45,9 +45,9 @@ class Renderer:
         self.fields, self.batch = fields, batch * device_count()
         self._rig = replicate(Rig(*map(jnp.asarray, fields.rig)))
         grid = seen_density(self._rig, jnp.asarray(fields.density))
-        head = jax.jit(prepare, static_argnums=0)
-        head = head(HeadField(fields.head_size), fields.head, grid)
-        self._trained = replicate((head, fields.torso))
+        head = HeadField(fields.head_size)
+        prepared = jax.jit(prepare, static_argnums=0)(head, fields.head, grid)
+        self._trained = replicate((prepared, fields.torso))
         self._outline = hull_outline(fields.rig)
         self._side = 0
 
