@@ -18,15 +18,17 @@ def project(points, rotation, translation, camera: Camera):
     return seen[..., :2] * scale * _FLIP + np.array([camera.cx, camera.cy])
 
 
-def rotation_exp(vector: np.ndarray) -> np.ndarray:
-    """Rotations [..., 3, 3] of axis-times-angle vectors [..., 3] (Rodrigues)."""
-    angle = np.linalg.norm(vector, axis=-1)[..., None, None]
-    x, y, z = np.moveaxis(vector, -1, 0)
-    zero = np.zeros_like(x)
-    cross = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1)
+def rotation_exp(vector, xp=np):
+    """Rotations [..., 3, 3] of axis-times-angle vectors [..., 3] (Rodrigues).
+
+    xp: numpy or jax.numpy."""
+    angle = xp.linalg.norm(vector, axis=-1)[..., None, None]
+    x, y, z = xp.moveaxis(vector, -1, 0)
+    zero = xp.zeros_like(x)
+    cross = xp.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1)
     cross = cross.reshape(*vector.shape[:-1], 3, 3)
-    half = np.sinc(angle / (2 * np.pi)) ** 2 / 2
-    return np.eye(3) + np.sinc(angle / np.pi) * cross + half * (cross @ cross)
+    half = xp.sinc(angle / (2 * np.pi)) ** 2 / 2
+    return xp.eye(3) + xp.sinc(angle / np.pi) * cross + half * (cross @ cross)
 
 
 def rotation_log(rotation: np.ndarray) -> np.ndarray:

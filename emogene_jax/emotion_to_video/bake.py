@@ -137,7 +137,7 @@ def look(field, params, rig, baked: Baked, view: Rays, edges):
             {"params": params}, rig, baked.planes, points, method="baked_face"
         )
 
-    seen, alpha = gather(view, edges[None], ask)
+    seen, alpha, _ = gather(view, edges[None], ask)
     seen = (baked.state, seen, alpha, view.directions)
     colour = field.apply({"params": params}, *seen, method="colour")
     return jnp.concatenate([colour, alpha[..., None]], -1)[0]

@@ -20,6 +20,7 @@ from emogene_jax.emotion_to_video.rig import (
     visual_hull,
 )
 from emogene_jax.emotion_to_video.torso import (
+    CODES,
     PoseCode,
     TorsoSize,
     fit_pose_code,
@@ -70,10 +71,10 @@ def layout(fields: Fields) -> dict:
 
     rig, size = fields.rig, fields.camera.size
     count, grid = rig.project.shape[1], rig.warp_rest.shape[:3]
-    each, corner, codes = shape(count), shape(3), shape(12)
+    each, corner, codes = shape(count), shape(3), shape(CODES)
     linear = (shape(3 * NUM_LANDMARKS, count), *[each] * 3, shape(count, *grid, 3))
     boxes = (shape(*grid, 3), *[corner] * 4, shape(*[stages.HULL] * 3))
-    batch = {"condition": shape(1, count), "code": shape(1, 12)}
+    batch = {"condition": shape(1, count), "code": shape(1, CODES)}
     made = [
         jax.eval_shape(stage.init, jax.random.key(0), batch)
         for stage in (

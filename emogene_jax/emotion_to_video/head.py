@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from emogene_jax.emotion_to_video.encoding import read_grid, read_planes, sum_planes
 from emogene_jax.emotion_to_video.rig import Rig
+from emogene_jax.emotion_to_video.torso import CODES
 
 # How far each round of looking for where a sample has come from goes. Where lips part,
 # the warp is steeper than 1: whole steps would jump to and fro, farther each time.
@@ -79,6 +80,10 @@ class HeadField(nn.Module):
         little = {"kernel_init": nn.initializers.normal(0.02)}
         self.condition_bias = nn.Dense(s.features, name="condition_bias", **little)
         self.condition_look = nn.Dense(s.hidden, name="condition_look", **little)
+        # Not of the field, but of the poses it is seen under (alignment.py).
+        self.pose_correction = self.param(
+            "pose_correction", nn.initializers.zeros, (CODES, 6)
+        )
         self.opacity = nn.Dense(1, name="opacity")
         self.third = nn.Dense(s.hidden, name="third")
         self.last = nn.Dense(12, name="last")

@@ -25,7 +25,8 @@ def march(field, params, rig, density, state, rays, samples, key=None):
         key: jitter, for training.
 
     Returns:
-        colour [B, R, 3] premultiplied, alpha [B, R].
+        colour [B, R, 3] premultiplied, alpha [B, R], and where on the ray that is,
+        [B, R] cm from its origin (means nothing where alpha is small).
     """
     near, far = occupancy.box_interval(rays, rig.low, rig.high)
 
@@ -39,10 +40,10 @@ def march(field, params, rig, density, state, rays, samples, key=None):
     def ask(points):
         return field.apply({"params": params}, rig, state, points)
 
-    seen, alpha = gather(rays, edges, ask)
+    seen, alpha, distance = gather(rays, edges, ask)
     view = (state, seen, alpha, rays.directions)
     colour = field.apply({"params": params}, *view, method="colour")
-    return colour, jnp.where(far > near, alpha, 0.0)
+    return colour, jnp.where(far > near, alpha, 0.0), distance
 
 
 def look_along(rays, near, far, there):
@@ -69,13 +70,15 @@ def gather(rays, edges, ask):
             features [B, R * N, F].
 
     Returns:
-        features [B, R, F] premultiplied, alpha [B, R].
+        features [B, R, F] premultiplied, alpha [B, R], mean distance [B, R] cm.
     """
-    points = along(rays, 0.5 * (edges[..., 1:] + edges[..., :-1]))
+    middle = 0.5 * (edges[..., 1:] + edges[..., :-1])
+    points = along(rays, middle)
     shape = points.shape[:-1]
     density, features = ask(points.reshape(len(points), -1, 3))
     features = features.reshape(*shape, -1)
-    return composite(density.reshape(shape), features, jnp.diff(edges))[:2]
+    seen, alpha, weights = composite(density.reshape(shape), features, jnp.diff(edges))
+    return seen, alpha, (weights * middle).sum(-1) / (alpha + 1e-6)
 
 
 def along(rays, distance):

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from emogene_jax.emotion_to_video.alignment import aligned
 from emogene_jax.emotion_to_video.bake import bake, prepare, render_head
 from emogene_jax.emotion_to_video.head import HeadField
 from emogene_jax.emotion_to_video.march import seen_density
@@ -23,6 +24,7 @@ from emogene_jax.parallel import (
     shard_batch,
 )
 from emogene_jax.rigid import project
+from emogene_jax.signals import Pose
 
 
 def over(colour, opacity, behind):
@@ -76,8 +78,9 @@ class Renderer:
         of the N count): `frames` without the way to the host."""
         fields = self.fields
         codes = pose_code(fields.code, pose)
-        rotation = np.asarray(pose.rotation, np.float32)
-        translation = np.asarray(pose.translation, np.float32)
+        correction = np.asarray(fields.head["pose_correction"])
+        pose = Pose(*aligned(correction, codes, *pose))
+        rotation, translation = (np.asarray(part, np.float32) for part in pose)
         corner, side = self._windows(pose)
         if background is None:
             background = fields.background

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from emogene_jax.emotion_to_video.alignment import aligned, flow
 from emogene_jax.emotion_to_video.bake import bake, prepare, render_head
 from emogene_jax.emotion_to_video.camera import pixel_rays
 from emogene_jax.emotion_to_video.encoding import node_points
@@ -22,6 +23,7 @@ from emogene_jax.signals import Camera, Stage
 EYES = slice(36, 48)
 MOUTH = slice(48, 68)
 NECK = 0.12  # how far it goes on under the head, in heights of the picture
+SOLID = 0.3  # a ray above this alpha has met something
 FOG_DEPTH = 0.3  # cm of ray, by which fog is judged
 # What a frame is drawn for: its head, mouth, eyes, or all of it.
 HEAD_BOX, MOUTH_BOX, EYES_BOX, PICTURE = range(4)
@@ -101,12 +103,22 @@ def head_stage(
         rig = frozen["rig"]
         march_key, density_key = jax.random.split(key)
         state = field.apply({"params": params}, rig, batch["condition"], method="frame")
-        view = pixel_rays(batch["rows"], batch["columns"], *batch["pose"], camera)
+        correction = params["pose_correction"]
+        pose = jax.lax.stop_gradient(corrected(params, batch))
+        view = pixel_rays(batch["rows"], batch["columns"], *pose, camera)
         density = seen_density(rig, aux["density"])
-        colour, alpha = march(
+        colour, alpha, distance = march(
             field, params, rig, density, state, view, samples, march_key
         )
         pixel = colour + (1 - alpha)[..., None] * batch["behind"]
+        # How the picture moves with its pose is read off the true one: through the field
+        # the same gradient would make a step half as long again.
+        points = view.origins + distance[..., None] * view.directions
+        solid = alpha[..., None] > SOLID
+        points = jax.lax.stop_gradient(jnp.where(solid, points, 0.0))
+        moved = flow(correction, batch["code"], points, pose, camera)
+        moved = jnp.where(solid, moved, 0.0)
+        pixel -= jnp.einsum("brcx,brx->brc", batch["slope"], moved)
         colour_loss = jnp.mean((pixel - batch["target"]) ** 2)
         matte_loss = jnp.mean((alpha - batch["matte"]) ** 2)
         grid, fog = _look_again(
@@ -130,7 +142,7 @@ def head_stage(
         rig = frozen["rig"]
         grid = seen_density(rig, aux["density"])
         baked = bake(field, prepare(field, params, grid), rig, batch["condition"][0])
-        pose = tuple(part[0] for part in batch["pose"])
+        pose = tuple(part[0] for part in corrected(params, batch))
         corner = jnp.zeros(2, jnp.int32)
         window = (camera, corner, camera.size, samples)
         layer = render_head(field, params, rig, baked, pose, *window)
@@ -199,6 +211,11 @@ def torso_stage(
     return Stage(init, loss, sample, images)
 
 
+def corrected(params, batch):
+    """A batch's poses as the head is to be seen under them."""
+    return aligned(params["pose_correction"], batch["code"], *batch["pose"], jnp)
+
+
 def over_grey(layer):
     """A premultiplied layer [H, W, 4] over middle grey, [H, W, 3]."""
     return layer[..., :3] + 0.5 * (1 - layer[..., 3:])
@@ -238,13 +255,20 @@ def draw_rays(resident, key, regions, rays):
     def unit(pixels):
         return pixels.astype(jnp.float32) / 255
 
+    def beside(down, right):
+        row = jnp.clip(rows + down, 0, height - 1)
+        column = jnp.clip(columns + right, 0, width - 1)
+        return unit(resident["frames"][t[:, None], row, column])
+
     target = unit(resident["frames"][index])
+    across, down = beside(0, 1) - beside(0, -1), beside(1, 0) - beside(-1, 0)
     torso_matte = unit(resident["torso_matte"][index])
     background = unit(resident["background"][rows, columns])
     batch = {
         "rows": rows,
         "columns": columns,
         "target": target,
+        "slope": jnp.stack([across, down], -1) / 2,  # [B, R, 3, 2] per pixel
         "matte": unit(resident["head_matte"][index]),
         "torso_matte": torso_matte,
         "background": background,

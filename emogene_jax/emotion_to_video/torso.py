@@ -15,6 +15,8 @@ import numpy as np
 from emogene_jax.emotion_to_video.encoding import read_planes
 from emogene_jax.signals import Pose
 
+CODES = 12  # numbers that a pose code has
+
 
 class TorsoSize(NamedTuple):
     """What fixes the shapes of a torso field; stored with an avatar."""
