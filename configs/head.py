@@ -15,6 +15,7 @@ from emogene_jax.configs import common
 from ml_collections import ConfigDict
 
 from emogene_jax.emotion_to_video.fit import HEAD_OPTIMIZER
+from emogene_jax.emotion_to_video.stream import RESIDENT_BYTES
 
 
 def get_config(arg=""):
@@ -22,6 +23,7 @@ def get_config(arg=""):
     config.name = "head"
     config.seed = 0
     config.data = "synthetic"  # or a prepared portrait
+    config.resident_bytes = RESIDENT_BYTES  # of frames; more are streamed from the host
     # emotion_to_video.head.HeadSize
     config.model = ConfigDict(
         {

@@ -16,6 +16,7 @@ from emogene_jax.configs import common
 from ml_collections import ConfigDict
 
 from emogene_jax.emotion_to_video.fit import TORSO_OPTIMIZER
+from emogene_jax.emotion_to_video.stream import RESIDENT_BYTES
 
 
 def get_config(arg=""):
@@ -23,6 +24,7 @@ def get_config(arg=""):
     config.name = "torso"
     config.seed = 0
     config.data = "synthetic"  # or a prepared portrait
+    config.resident_bytes = RESIDENT_BYTES  # of frames; more are streamed from the host
     config.frozen = ConfigDict({"head": ""})  # the head's work directory
     # emotion_to_video.torso.TorsoSize
     config.model = ConfigDict(

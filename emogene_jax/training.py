@@ -97,6 +97,7 @@ def _head(config, workdir):
     from emogene_jax.emotion_to_video.fit import person_rig, resident
     from emogene_jax.emotion_to_video.head import HeadSize
     from emogene_jax.emotion_to_video.stage import head_stage
+    from emogene_jax.emotion_to_video.stream import fed
     from emogene_jax.emotion_to_video.torso import fit_pose_code
 
     portrait = _portrait(config)
@@ -104,13 +105,15 @@ def _head(config, workdir):
     size = HeadSize(**config.model.to_dict())
     stage = head_stage(portrait.camera, size, **config.stage.to_dict())
     data = resident(portrait, rig, fit_pose_code(portrait.pose))
-    return stage, data, (), {"rig": jax.tree.map(jnp.asarray, rig)}
+    room = config.stage.frames, config.seed, config.resident_bytes
+    return *fed(stage, [data], *room), (), {"rig": jax.tree.map(jnp.asarray, rig)}
 
 
 def _torso(config, workdir):
     from emogene_jax.emotion_to_video import fit
     from emogene_jax.emotion_to_video.head import HeadSize
     from emogene_jax.emotion_to_video.stage import torso_stage
+    from emogene_jax.emotion_to_video.stream import fed
     from emogene_jax.emotion_to_video.torso import TorsoSize, fit_pose_code
 
     if not config.frozen.head:
@@ -134,7 +137,8 @@ def _torso(config, workdir):
     data = fit.resident(portrait, rig, code)
     data["heads"] = fit.rendered_heads(fields, portrait)
     stage = torso_stage(portrait.camera, size, **config.stage.to_dict())
-    return stage, data, (), None
+    room = config.stage.frames, config.seed, config.resident_bytes
+    return *fed(stage, [data], *room), (), None
 
 
 _BUILDERS = {

@@ -6,18 +6,16 @@ through those before it, so a training that was killed sees the same data when i
 on. TensorFlow is imported when data is asked for, not before.
 """
 
-import atexit
 import functools
 import itertools
 import os
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from emogene_jax.data.tensorflow import load_tensorflow, quiet_tfds
+from emogene_jax.data.tensorflow import load_tensorflow, quiet_tfds, until_exit
 from emogene_jax.signals import EMOTIONS, UserError, listed
 
 PAIRED = "paired"  # corpus_records.CorpusRecords has it; elsewhere all clips are
@@ -51,7 +49,7 @@ def clip_batches(
       batches: gives content [B, 2T, F], f0 [B, 2T] Hz, blink [B, T] int32, motion
       [B, T, 204], mask [B, T] (0 = padding), speaker [B] int32; B is this host's share.
     """
-    rows = _share(batch_size, hosts)
+    rows = host_share(batch_size, hosts)
     lengths = np.unique(np.atleast_1d(frames))
     if lengths[0] < 1:
         raise UserError(f"batch.frames: found {frames}, expected at least 1")
@@ -89,9 +87,7 @@ def clip_batches(
         data = data.map(window, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         data = data.batch(len(rows), drop_remainder=True)
         data = data.prefetch(2)  # last: whole batches wait for the devices
-        iterator = _arrays(data)
-        _running.add(iterator)
-        return iterator
+        return until_exit(_arrays(data))
 
     return batches
 
@@ -192,7 +188,7 @@ def pair_batches(
     """
     pairs = emotion_pairs(records, split)
     count = len(pairs["emotion"])
-    rows = _share(batch_size, hosts)
+    rows = host_share(batch_size, hosts)
 
     @functools.lru_cache(maxsize=2)
     def order(epoch: int) -> np.ndarray:
@@ -208,9 +204,6 @@ def pair_batches(
     return batches
 
 
-_running = weakref.WeakSet()  # the iterators of clip_batches that are still in use
-
-
 def _arrays(data) -> Iterator[dict[str, np.ndarray]]:
     tf = load_tensorflow()
     try:
@@ -218,14 +211,6 @@ def _arrays(data) -> Iterator[dict[str, np.ndarray]]:
     except tf.errors.OpError as error:  # they were whole when the training began
         reason = error.message.splitlines()[0][:200]
         raise UserError(f"records can't be read any more: {reason}") from error
-
-
-@atexit.register
-def _stop() -> None:
-    """Ends what still reads ahead while there is a Python that `_read` can run in: a
-    thread of TensorFlow that enters it too late would never return, nor the exit."""
-    for iterator in list(_running):
-        iterator.close()
 
 
 class _Split(NamedTuple):
@@ -355,8 +340,8 @@ def _read(tf, choose: Callable, number) -> list:
     return [tf.ensure_shape(part, []) for part in found]
 
 
-def _share(batch_size: int, hosts: tuple[int, int]) -> range:
-    """The rows of a batch that are this host's."""
+def host_share(batch_size: int, hosts: tuple[int, int]) -> range:
+    """The rows of a batch that are this host's, of `hosts` (its index, how many)."""
     index, total = hosts
     if batch_size % total:
         raise UserError(f"batch_size {batch_size} is not divisible by {total} hosts")

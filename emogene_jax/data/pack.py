@@ -199,8 +199,16 @@ def _encode(pictures: np.ndarray) -> np.ndarray:
 def _decode_all(arrays: dict[str, np.ndarray], name: str) -> np.ndarray:
     parts = _split(arrays, name)
     grey = [name.endswith("matte")] * len(parts)
+    pictures, done = None, 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return np.concatenate(list(pool.map(decode_pictures, parts, grey)))
+        # Each to its place as it comes: 5 minutes at 512 px are 6 GiB, held once.
+        for part in pool.map(decode_pictures, parts, grey):
+            if pictures is None:
+                shape = len(arrays["clip"]), *part.shape[1:]
+                pictures = np.empty(shape, np.uint8)
+            pictures[done : done + len(part)] = part
+            done += len(part)
+    return pictures[:done]
 
 
 def _split(arrays: dict[str, np.ndarray], name: str) -> list[np.ndarray]:

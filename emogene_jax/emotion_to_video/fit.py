@@ -19,6 +19,7 @@ from emogene_jax.emotion_to_video.rig import (
     upper_conditions,
     visual_hull,
 )
+from emogene_jax.emotion_to_video.stream import RESIDENT_BYTES, fed
 from emogene_jax.emotion_to_video.torso import (
     CODES,
     PoseCode,
@@ -104,6 +105,7 @@ class Plan(NamedTuple):
     torso_rays: int = 1024
     samples: int = 16
     ckpt_steps: int = 250
+    resident_bytes: int = RESIDENT_BYTES  # of frames; more are streamed from the host
 
 
 def person_rig(portrait: Portrait, varied: Portrait | None = None) -> Rig:
@@ -157,7 +159,7 @@ def fit_fields(
     rig = person_rig(portrait, varied)
     code = fit_pose_code(portrait.pose)
     filmed = resident(portrait, rig, code)
-    shown = filmed if varied is None else joined(filmed, resident(varied, rig, code))
+    shown = [filmed] if varied is None else [filmed, resident(varied, rig, code)]
     head = _train_head(portrait.camera, plan, shown, rig, Path(workdir) / "head", seed)
     fields = Fields(
         rig,
@@ -183,14 +185,16 @@ def rendered_heads(fields: Fields, portrait: Portrait) -> np.ndarray:
     return np.stack([head for _, head in pairs])
 
 
-def _train_head(camera, plan: Plan, shown: dict, rig: Rig, workdir: Path, seed: int):
+def _train_head(camera, plan: Plan, shown: list, rig: Rig, workdir: Path, seed: int):
+    stage = stages.head_stage(
+        camera, plan.head_size, plan.frames, plan.head_rays, plan.samples
+    )
+    stage, source = fed(stage, shown, plan.frames, seed, plan.resident_bytes)
     return train(
-        stages.head_stage(
-            camera, plan.head_size, plan.frames, plan.head_rays, plan.samples
-        ),
+        stage,
         workdir=workdir,
         steps=plan.head_steps,
-        batch_source=shown,
+        batch_source=source,
         frozen={"rig": Rig(*map(jnp.asarray, rig))},
         optimizer=HEAD_OPTIMIZER,
         ema=0.99,
@@ -203,6 +207,7 @@ def _train_head(camera, plan: Plan, shown: dict, rig: Rig, workdir: Path, seed: 
 
 
 def _train_torso(portrait, plan: Plan, fields: Fields, filmed: dict, workdir, seed):
+    # So few that they are always resident: 1.1 GiB at 512 px, rendered heads and all.
     some = spread_rows(len(portrait.frames), TORSO_FRAMES)
     behind = {
         name: value if name in ("background", "upper") else value[some]
@@ -251,14 +256,3 @@ def resident(portrait: Portrait, rig: Rig, code: PoseCode) -> dict:
         upper_conditions(rig),
         pose_code(code, portrait.pose),
     )
-
-
-def joined(filmed: dict, varied: dict) -> dict:
-    """The frames of both (resident), over the background of the first."""
-    both = {name: np.concatenate([filmed[name], varied[name]]) for name in varied}
-    moved = varied["turns"] + len(filmed["frames"])
-    return both | {
-        "background": filmed["background"],
-        "upper": filmed["upper"],
-        "turns": np.concatenate([filmed["turns"], moved]),
-    }

@@ -1,7 +1,8 @@
 """Head and torso as stages of training: what a step draws, and what it is told.
 
-Frames live on the device as uint8 and rays are drawn there. A step looks at a few frames
-only, because whatever depends on the condition is made once a frame.
+Frames live on the device as uint8, or are picked on the host where they are too many
+(stream.py); rays are drawn on the device. A step looks at a few frames only, because
+whatever depends on the condition is made once a frame.
 """
 
 import jax
@@ -224,32 +225,44 @@ def over_grey(layer):
 def draw_rays(resident, key, regions, rays):
     """Random pixels of random frames, with all that the losses want to know of them.
 
-    A frame that is drawn for its mouth is told another one's brows and eyes, and one that
-    is drawn for its eyes another mouth: what half of a face does is not to be read off
-    the other half, or a blink would change the lips.
-
     Args:
+        resident: resident_frames, or the batch of them that the host picked: rows, and
+            beside them "others" [B, C], the conditions of as many more.
         regions: [B] HEAD_BOX, MOUTH_BOX, EYES_BOX or PICTURE: what each frame is drawn
             for.
         rays: of each frame.
     """
     frame_key, other_key, place_key = jax.random.split(key, 3)
+    if "others" in resident:
+        t, others = jnp.arange(len(regions)), resident["others"]
+    else:
+        t, other = (
+            jax.random.choice(k, resident["turns"], regions.shape)
+            for k in (frame_key, other_key)
+        )
+        others = resident["condition"][other]
+    return _draw_pixels(resident, t, others, place_key, regions, rays)
+
+
+def _draw_pixels(resident, t, others, key, regions, rays):
+    """Random pixels of the frames t [B].
+
+    A frame that is drawn for its mouth is told another one's brows and eyes (of others,
+    [B, C]), and one that is drawn for its eyes another mouth: what half of a face does is
+    not to be read off the other half, or a blink would change the lips.
+    """
     _, height, width = resident["head_matte"].shape
-    t, other = (
-        jax.random.choice(k, resident["turns"], regions.shape)
-        for k in (frame_key, other_key)
-    )
     picture = jnp.broadcast_to(jnp.array([0.0, 0.0, height, width]), (len(t), 1, 4))
     boxes = jnp.concatenate([resident["boxes"][t], picture], 1)
     box = boxes[jnp.arange(len(t)), regions][:, None]  # [B, 1, 4]
-    u = jax.random.uniform(place_key, (len(t), rays, 2))
+    u = jax.random.uniform(key, (len(t), rays, 2))
     place = box[..., :2] + u * (box[..., 2:] - box[..., :2])
     limit = jnp.array([height - 1, width - 1])
     place = jnp.clip(jnp.floor(place).astype(jnp.int32), 0, limit)
     rows, columns = place[..., 0], place[..., 1]
     upper, region = resident["upper"], regions[:, None]
     own = ~((region == MOUTH_BOX) & upper | (region == EYES_BOX) & ~upper)
-    condition = jnp.where(own, resident["condition"][t], resident["condition"][other])
+    condition = jnp.where(own, resident["condition"][t], others)
     index = (t[:, None], rows, columns)
 
     def unit(pixels):

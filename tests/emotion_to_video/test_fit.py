@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from emogene_jax.emotion_to_video import fit
+from emogene_jax.emotion_to_video import fit, stream
 from emogene_jax.emotion_to_video.head import HeadSize
 from emogene_jax.emotion_to_video.rig import condition
 from emogene_jax.emotion_to_video.torso import TorsoSize, fit_pose_code
@@ -79,7 +79,7 @@ def test_the_rig_reaches_what_was_never_filmed(filmed, varied):
 def test_joined_frames_keep_their_numbers(filmed, varied):
     rig, code = fit.person_rig(filmed, varied), fit_pose_code(filmed.pose)
     first, second = (fit.resident(part, rig, code) for part in (filmed, varied))
-    both = fit.joined(first, second)
+    both = stream.joined([first, second])
     count = len(filmed.frames)
     assert len(both["frames"]) == count + 10
     np.testing.assert_array_equal(both["frames"][count:], varied.frames)
