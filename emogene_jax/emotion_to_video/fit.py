@@ -157,7 +157,8 @@ def fit_fields(
     code = fit_pose_code(portrait.pose)
     filmed = resident(portrait, rig, code)
     shown = filmed if varied is None else joined(filmed, resident(varied, rig, code))
-    head = _train_head(portrait.camera, plan, shown, rig, Path(workdir) / "head", seed)
+    told = head_training(portrait.camera, plan, shown, rig)
+    head = train(**told, workdir=Path(workdir) / "head", seed=seed)
     fields = Fields(
         rig,
         head.ema_params,
@@ -182,23 +183,31 @@ def rendered_heads(fields: Fields, portrait: Portrait) -> np.ndarray:
     return np.stack([head for _, head in pairs])
 
 
-def _train_head(camera, plan: Plan, shown: dict, rig: Rig, workdir: Path, seed: int):
-    return train(
-        stages.head_stage(
-            camera, plan.head_size, plan.frames, plan.head_rays, plan.samples
+def head_training(camera, plan: Plan, shown: dict, rig: Rig, **of_stage) -> dict:
+    """What `train` is told of a head, but for where and from which seed.
+
+    Args:
+        shown: resident. of_stage: more for stage.head_stage.
+    """
+    return {
+        "stage": stages.head_stage(
+            camera,
+            plan.head_size,
+            plan.frames,
+            plan.head_rays,
+            plan.samples,
+            **of_stage,
         ),
-        workdir=workdir,
-        steps=plan.head_steps,
-        batch_source=shown,
-        frozen={"rig": Rig(*map(jnp.asarray, rig))},
-        optimizer=HEAD_OPTIMIZER,
-        ema=0.99,
-        seed=seed,
-        ckpt_steps=plan.ckpt_steps,
-        val_steps=plan.head_steps,
-        scan_steps=25,
-        label="head",
-    )
+        "steps": plan.head_steps,
+        "batch_source": shown,
+        "frozen": {"rig": Rig(*map(jnp.asarray, rig))},
+        "optimizer": HEAD_OPTIMIZER,
+        "ema": 0.99,
+        "ckpt_steps": plan.ckpt_steps,
+        "val_steps": plan.head_steps,
+        "scan_steps": 25,
+        "label": "head",
+    }
 
 
 def _train_torso(portrait, plan: Plan, fields: Fields, filmed: dict, workdir, seed):
