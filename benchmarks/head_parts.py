@@ -14,11 +14,13 @@ alone, so that no frame is told another one's brows or mouth, either.
 
 Frames are baked (`render`: baked), but for `ambient`, which has nothing that a whole
 frame shares: it is marched, as in training. march_ms is of that march, for all of them.
+
+A variant's own line times it by itself; a busy machine makes those unlike. The last line
+is to be compared: steps and frames of all variants, taking turns.
 """
 
 import argparse
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -115,7 +117,7 @@ class AmbientField(HeadField):
 
 
 def main(tiny: bool = False):
-    """One line a variant."""
+    """One line a variant, and one of their times."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("portrait", nargs="?", metavar="PORTRAIT")
     parser.add_argument("--size", type=int, default=64, help="px, the synthetic one's")
@@ -136,36 +138,57 @@ def main(tiny: bool = False):
             "rays_per_step": plan.frames * plan.head_rays,
             "seed": args.seed,
         }
+        person = person._replace(shown=parallel.replicate(dict(person.shown)))
+        calls = {}
         for name in args.only:
-            work = Path(folder) / name
-            told = learn(person, plan, VARIANTS[name], work, args.seed)
+            data = (person, plan, VARIANTS[name], Path(folder) / name, args.seed)
+            told, calls[name] = learn(*data)
             timing.emit("head_parts", told, variant=name, **sizes)
+        told = in_turns(calls, 2 if tiny else 10)
+        timing.emit("head_parts_in_turns", told, **sizes)
 
 
-def learn(person, plan: fit.Plan, variant: Variant, work: Path, seed: int) -> dict:
-    """How good one variant becomes, and what it costs."""
+def learn(person, plan: fit.Plan, variant: Variant, work: Path, seed: int):
+    """(how good one variant becomes and what it costs, {what: (call, of how many)} to
+    time it again)."""
     nothing = {part: 0 * getattr(person.rig, part) for part in variant.rig}
     person = person._replace(rig=person.rig._replace(**nothing))
     field = AmbientField(plan.head_size) if variant.ambient else None
-    of_stage = {"field": field}
-    if variant.share:
-        of_stage["region_share"] = variant.share
+    of_stage = {"region_share": variant.share} if variant.share else {}
+    training = portraits.head_training(person, plan, field=field, **of_stage)
+    training["stage"] = held_at_zero(training["stage"], variant.off)
     watch = portraits.Watch()
-
-    def change(stage):
-        return held_at_zero(stage, variant.off)
-
-    data = (person, plan, work, watch, seed)
-    learned = portraits.train_head(*data, change=change, **of_stage)
+    learned = portraits.train_head(training, work, watch, seed)
     params = zeroed(learned.ema_params, variant.off)
-    fields = portraits.fields_of(person, plan, params, learned.aux["density"])
     used = {name: part for name, part in params.items() if name not in variant.off}
     told = {
         "ms_per_step": round(watch.ms_per_step(plan.head_steps // portraits.PARTS), 2),
         "compile_s": round(watch.compile_s, 2),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(used)),
     }
-    return told | rendered(fields, person.held, field)
+    fields = portraits.fields_of(person, plan, params, learned.aux["density"])
+    calls, heads = renderings(fields, person.held, field)
+    told["render"] = "baked" if field is None else "marched"
+    for name, (call, frames) in calls.items():
+        ms = timing.measure(call, iterations=5, burn_in=1)["median_ms"]
+        told[f"{name}_ms"] = round(ms / frames, 2)
+    told |= portraits.head_scores(heads, person.held)
+    return told, calls | {"step": portraits.stepper(training)}
+
+
+def in_turns(calls: dict, turns: int) -> dict:
+    """{what: {variant: median ms}} of steps and frames, the variants taking turns."""
+    told = {}
+    for what in ("step", "baked", "march"):
+        some = {name: made[what] for name, made in calls.items() if what in made}
+        for call, _ in some.values():
+            jax.block_until_ready(call())  # compiles
+        seconds = timing.take_turns({n: call for n, (call, _) in some.items()}, turns)
+        told[f"{what}_ms"] = {
+            name: round(1e3 * float(np.median(seconds[name])) / count, 2)
+            for name, (_, count) in some.items()
+        }
+    return told
 
 
 def held_at_zero(stage: Stage, names: tuple[str, ...]) -> Stage:
@@ -187,28 +210,23 @@ def zeroed(params: dict, names: tuple[str, ...]) -> dict:
     }
 
 
-def rendered(fields: fit.Fields, held, field: HeadField | None) -> dict:
-    """PSNR of held-out frames, and ms a frame. field: that can't be baked, or None."""
+def renderings(fields: fit.Fields, held, field: HeadField | None):
+    """({way: (call, how many frames it makes)}, held-out heads [T, H, W, 4] uint8).
+
+    Args:
+        field: that can't be baked, or None.
+    """
     renderer = Renderer(fields)
     march = marcher(renderer, field)
     motion, pose = landmarks_to_motion(held.landmarks, held.rest), held.pose
     some = fit.spread_rows(len(motion), TIMED)
     timed = motion[some], Pose(*(part[some] for part in pose))
-    told = {"render": "baked" if field is None else "marched"}
-    if field is None:
-        pairs = renderer.frames(motion, pose, layers=True)
-        heads = np.stack([head for _, head in pairs])
-        told["baked_ms"] = ms_per_frame(lambda: list(renderer.dispatch(*timed)), some)
-    else:
-        heads = np.stack([np.asarray(to_bytes(x)) for x in march(motion, pose)])
-    told["march_ms"] = ms_per_frame(lambda: list(march(*timed)), some)
-    return told | portraits.head_scores(heads, held)
-
-
-def ms_per_frame(call: Callable, frames) -> float:
-    """Of a call that makes `frames`."""
-    result = timing.measure(call, iterations=5, burn_in=1)
-    return round(result["median_ms"] / len(frames), 2)
+    calls = {"march": (lambda: list(march(*timed)), len(some))}
+    if field is not None:
+        return calls, np.stack([np.asarray(to_bytes(x)) for x in march(motion, pose)])
+    calls["baked"] = (lambda: list(renderer.dispatch(*timed)), len(some))
+    pairs = renderer.frames(motion, pose, layers=True)
+    return calls, np.stack([head for _, head in pairs])
 
 
 if __name__ == "__main__":

@@ -75,8 +75,8 @@ def synthetic(size: int, steps: int, frames: int, tiny: bool):
     with tempfile.TemporaryDirectory() as folder:
         person = portraits.split(portrait, Path(folder), vary=False)
         plan = portraits.planned(person, tiny, steps)
-        watch, work = portraits.Watch(), Path(folder) / "head"
-        head = portraits.train_head(person, plan, work, watch)
+        told = portraits.head_training(person, plan)
+        head = portraits.train_head(told, Path(folder) / "head", portraits.Watch())
     fields = portraits.fields_of(person, plan, head.ema_params, head.aux["density"])
     held = person.held
     some = fit.spread_rows(len(held.frames), frames)

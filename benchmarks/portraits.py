@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from emogene_jax import create
+from emogene_jax import create, parallel
 from emogene_jax.data.pack import load_portrait
 from emogene_jax.data.pairs import takes_of
 from emogene_jax.data.schema import Portrait
@@ -22,7 +22,9 @@ from emogene_jax.emotion_to_video.torso import PoseCode
 from emogene_jax.evaluate.avatar import before_the_truth, scores
 from emogene_jax.pipeline import FELT, learn_style
 from emogene_jax.signals import FPS
+from emogene_jax.train.feed import Resident
 from emogene_jax.train.loop import TrainResult, train
+from emogene_jax.train.state import init_state, make_optimizer, make_step
 
 HELD_SECONDS = 4.0
 LARGEST_SHARE = 0.2  # of a short portrait, that is held out
@@ -135,34 +137,49 @@ def planned(person: Person, tiny: bool, steps: int | None = None) -> fit.Plan:
     return plan._replace(head_steps=steps)
 
 
-def train_head(
-    person: Person,
-    plan: fit.Plan,
-    workdir: Path,
-    watch: Watch,
-    seed: int = 0,
-    rig: Rig | None = None,
-    change: Callable | None = None,
-    **of_stage,
-) -> TrainResult:
+def head_training(person: Person, plan: fit.Plan, **of_stage) -> dict:
+    """fit.head_training of a person."""
+    told = (person.training.camera, plan, person.shown, person.rig)
+    return fit.head_training(*told, **of_stage)
+
+
+def train_head(told: dict, workdir: Path, watch: Watch, seed: int = 0) -> TrainResult:
     """One whole training of a head, in PARTS parts.
 
     Args:
-        plan: head_steps is a multiple of PARTS.
+        told: head_training; its steps are a multiple of PARTS.
         workdir: a new one: a training that goes on is not timed.
         watch: its clock, that begins now.
-        rig: in place of the person's. change: of the stage. of_stage: for head_stage.
     """
-    rig = person.rig if rig is None else rig
-    camera = person.training.camera
-    told = fit.head_training(camera, plan, person.shown, rig, **of_stage)
-    stage = change(told["stage"]) if change else told["stage"]
-    told |= {
-        "stage": stage._replace(images=watch),
-        "val_steps": plan.head_steps // PARTS,
+    told = told | {
+        "stage": told["stage"]._replace(images=watch),
+        "val_steps": told["steps"] // PARTS,
     }
     watch.begin()
     return train(**told, workdir=workdir, seed=seed)
+
+
+def stepper(told: dict) -> tuple[Callable, int]:
+    """(a function that takes a few steps of a head's training, from its first on, how
+    many). told: head_training."""
+    stage = told["stage"]
+    transform = make_optimizer(told["optimizer"], told["steps"])
+    step = make_step(stage, transform, told["ema"])
+    frozen = parallel.replicate(told["frozen"])
+    feed = Resident(step, stage, told["batch_source"], frozen, deterministic=False)
+    each = told["scan_steps"] if parallel.loops_on_device() else 1
+
+    def init(batch):
+        return init_state(stage, transform, jax.random.key(0), batch, with_ema=True)
+
+    state = parallel.data_parallel(init, donate=())(feed.example())
+
+    def call():
+        nonlocal state
+        state, report = feed.advance(state, int(state.step) + each)
+        return report
+
+    return call, each
 
 
 def fields_of(person: Person, plan: fit.Plan, params: Any, density: Any) -> fit.Fields:

@@ -68,7 +68,8 @@ def learn(person, plan: fit.Plan, work: Path, name: str, seed: int) -> None:
             timing.emit("train_avatar", told, **sizes)
 
     watch = portraits.Watch(look)
-    head = portraits.train_head(person, plan, work / "head", watch, seed)
+    told = portraits.head_training(person, plan)
+    head = portraits.train_head(told, work / "head", watch, seed)
     fields = portraits.fields_of(person, plan, head.ema_params, head.aux["density"])
     began = time.perf_counter()
     data = (fields, person.filmed, work / "torso", seed)

@@ -118,7 +118,7 @@ def test_a_marched_frame_is_the_baked_one(parts, untrained, filmed):
 def test_tiny_answers_the_question(parts, capsys):
     parts.main(tiny=True)
     lines = [x for x in capsys.readouterr().out.splitlines() if x[:1] == "{"]
-    still, ambient = map(json.loads, lines)
+    still, ambient, turns = map(json.loads, lines)
     assert (still["variant"], still["render"]) == ("no_warp", "baked")
     assert (ambient["variant"], ambient["render"]) == ("ambient", "marched")
     for line in (still, ambient):
@@ -126,3 +126,8 @@ def test_tiny_answers_the_question(parts, capsys):
         assert line["ms_per_step"] > 0 and line["march_ms"] > 0
         assert 10 < line["psnr_head_matte"] < line["psnr_head"] < 40
     assert still["baked_ms"] > 0 and "baked_ms" not in ambient
+    assert turns["benchmark"] == "head_parts_in_turns"
+    for what in ("step_ms", "march_ms"):
+        assert set(turns[what]) == {"no_warp", "ambient"}
+        assert min(turns[what].values()) > 0
+    assert set(turns["baked_ms"]) == {"no_warp"}
