@@ -111,8 +111,9 @@ class AmbientField(HeadField):
         hidden = nn.relu(biased(features, self.ambient_first, state.planes))
         hidden = nn.relu(self.ambient_second(hidden))
         place = 0.5 + 0.5 * jnp.tanh(self.coordinates(hidden))
-        ambient = read_planes(self.ambient_planes, place[None])[0]
-        before = features @ self.first + ambient @ self.ambient_last
+        # A loop that is one: fused with the read, places are made again and again.
+        _, ambient = jax.lax.scan(read, None, (self.ambient_planes, place[None]))
+        before = features @ self.first + ambient[0] @ self.ambient_last
         return self._sample(before, points.shape[:2])
 
 
