@@ -56,16 +56,20 @@ def _time(counting, renderer, motion, pose, tiny):
     )
 
 
+def random_faces(frames: int, rng: np.random.Generator) -> np.ndarray:
+    """Motion [T, 68, 3]: every frame another mixture of all emotions."""
+    mixed = rng.normal(0, 0.3, (frames, len(EMOTIONS), 1, 1))
+    emotions = np.stack([emotion_displacement(name) for name in EMOTIONS])
+    return (mixed * emotions).sum(1).astype(np.float32)
+
+
 def untrained(size: int, frames: int):
     """(Fields, motion [T, 68, 3], Pose) of the synthetic character's head."""
     rng = np.random.default_rng(0)
     rest = synthetic_motion.identity(0)
     pose = synthetic_motion.head_motion(frames, rng)
     camera = synthetic_video.camera(size)
-    motion = rng.normal(0, 0.3, (frames, len(EMOTIONS), 1, 1)) * np.stack(
-        [emotion_displacement(name) for name in EMOTIONS]
-    )
-    motion = motion.sum(1).astype(np.float32)
+    motion = random_faces(frames, rng)
     low, high = rest.min(0) - [2, 2, 9], rest.max(0) + [2, 5, 1]
     nodes = np.stack(np.meshgrid(*[np.linspace(-1, 1, rigs.HULL)] * 3), -1)
     hull = (nodes**2).sum(-1) < 1  # an ellipsoid fills the box

@@ -160,7 +160,8 @@ def fit_fields(
     code = fit_pose_code(portrait.pose)
     filmed = resident(portrait, rig, code)
     shown = [filmed] if varied is None else [filmed, resident(varied, rig, code)]
-    head = _train_head(portrait.camera, plan, shown, rig, Path(workdir) / "head", seed)
+    told = head_training(portrait.camera, plan, shown, rig, seed)
+    head = train(**told, workdir=Path(workdir) / "head")
     fields = Fields(
         rig,
         head.ema_params,
@@ -185,25 +186,29 @@ def rendered_heads(fields: Fields, portrait: Portrait) -> np.ndarray:
     return np.stack([head for _, head in pairs])
 
 
-def _train_head(camera, plan: Plan, shown: list, rig: Rig, workdir: Path, seed: int):
-    stage = stages.head_stage(
-        camera, plan.head_size, plan.frames, plan.head_rays, plan.samples
-    )
+def head_training(camera, plan: Plan, shown: list, rig: Rig, seed: int, **of_stage):
+    """What `train` is told of a head, but for the work directory: a dict.
+
+    Args:
+        shown: what `resident` gives, of filmed and augmented frames.
+        of_stage: more for stage.head_stage.
+    """
+    sizes = (plan.head_size, plan.frames, plan.head_rays, plan.samples)
+    stage = stages.head_stage(camera, *sizes, **of_stage)
     stage, source = fed(stage, shown, plan.frames, seed, plan.resident_bytes)
-    return train(
-        stage,
-        workdir=workdir,
-        steps=plan.head_steps,
-        batch_source=source,
-        frozen={"rig": Rig(*map(jnp.asarray, rig))},
-        optimizer=HEAD_OPTIMIZER,
-        ema=0.99,
-        seed=seed,
-        ckpt_steps=plan.ckpt_steps,
-        val_steps=plan.head_steps,
-        scan_steps=25,
-        label="head",
-    )
+    return {
+        "stage": stage,
+        "steps": plan.head_steps,
+        "batch_source": source,
+        "frozen": {"rig": Rig(*map(jnp.asarray, rig))},
+        "optimizer": HEAD_OPTIMIZER,
+        "ema": 0.99,
+        "seed": seed,
+        "ckpt_steps": plan.ckpt_steps,
+        "val_steps": plan.head_steps,
+        "scan_steps": 25,
+        "label": "head",
+    }
 
 
 def _train_torso(portrait, plan: Plan, fields: Fields, filmed: dict, workdir, seed):

@@ -78,8 +78,7 @@ class Renderer:
         of the N count): `frames` without the way to the host."""
         fields = self.fields
         codes = pose_code(fields.code, pose)
-        correction = np.asarray(fields.head["pose_correction"])
-        pose = Pose(*aligned(correction, codes, *pose))
+        pose = aligned_pose(fields, codes, pose)
         rotation, translation = (np.asarray(part, np.float32) for part in pose)
         corner, side = self._windows(pose)
         if background is None:
@@ -158,6 +157,11 @@ class Renderer:
 def _hand_on(ready, count, layers):
     frames, heads = (np.asarray(x)[:count] for x in ready)
     yield from zip(frames, heads, strict=True) if layers else frames
+
+
+def aligned_pose(fields, codes, pose) -> Pose:
+    """Poses with codes [T, C], as the head is to be seen under them."""
+    return Pose(*aligned(np.asarray(fields.head["pose_correction"]), codes, *pose))
 
 
 def to_bytes(picture):

@@ -86,13 +86,15 @@ def head_stage(
     matte_weight: float = 0.1,
     fog_weight: float = 3e-4,
     region_share: tuple = (0.625, 0.25, 0.125),
+    field: HeadField | None = None,
 ) -> Stage:
     """The head field, learned against frames in which the head stands before the known
     torso and background.
 
     `frozen` is {"rig": Rig}. region_share: how many of the frames are looked at as whole
-    heads, how many for their mouths, how many for their eyes."""
-    field = HeadField(size)
+    heads, how many for their mouths, how many for their eyes. field: in place of
+    HeadField(size), one that answers the same calls."""
+    field = field or HeadField(size)
 
     def init(key, batch):
         condition, point = jnp.zeros(batch["condition"][:1].shape), jnp.zeros((1, 1, 3))

@@ -47,20 +47,7 @@ def evaluate_avatar(
         write_preview(out / "preview.png", rendered, portrait.frames[some])
         return {"frames": []}
     rendered, heads = rerender(avatar, portrait)
-    landmarks = np.asarray(
-        project(portrait.landmarks, *portrait.pose, portrait.camera), np.float64
-    )
-    size = portrait.camera.size
-    masks = region_masks(landmarks, size, size)
-    scores = by_region(
-        portrait.frames,
-        rendered,
-        {"full": None, "head_matte": portrait.head_matte / 255.0, **masks},
-    )
-    over_truth = by_region(
-        portrait.frames, before_the_truth(heads, portrait), {"head": None}
-    )
-    metrics = {name: over_truth[name] | scores[name] for name in ("psnr", "ssim")}
+    metrics = scores(portrait, rendered, heads)
     if track:
         metrics["lmd"] = _landmark_distance(rendered, portrait.frames, face_model)
     metrics["frames"] = portrait.source_frame.tolist()
@@ -68,6 +55,25 @@ def evaluate_avatar(
     write_lossless(out / "heldout.mkv", rendered)
     write_preview(out / "preview.png", rendered, portrait.frames)
     return {name: value for name, value in metrics.items() if value is not None}
+
+
+def scores(portrait: Portrait, rendered: np.ndarray, heads: np.ndarray) -> dict:
+    """{"psnr", "ssim"} of full, head_matte, face and mouth, of rendered frames
+    [T, H, W, 3], and of head, of their heads [T, H, W, 4] before the truth."""
+    landmarks = np.asarray(
+        project(portrait.landmarks, *portrait.pose, portrait.camera), np.float64
+    )
+    size = portrait.camera.size
+    masks = region_masks(landmarks, size, size)
+    found = by_region(
+        portrait.frames,
+        rendered,
+        {"full": None, "head_matte": portrait.head_matte / 255.0, **masks},
+    )
+    over_truth = by_region(
+        portrait.frames, before_the_truth(heads, portrait), {"head": None}
+    )
+    return {name: over_truth[name] | found[name] for name in ("psnr", "ssim")}
 
 
 def rerender(avatar: Avatar, portrait: Portrait):

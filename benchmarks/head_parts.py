@@ -1,0 +1,234 @@
+"""What is each part of the head field worth?
+
+    python benchmarks/head_parts.py [PORTRAIT] [--size 64] [--steps 2000] [--seed 0]
+                                    [--only NAME ...]
+
+The same training (steps, seed, frames, rays) with one part off, on a folder that
+`emogene prepare` made or the synthetic character. A part is off when its parameters are
+held at zero, in training and in rendering: the milliseconds of such a line are those of
+a program that may still multiply by zero. `ambient` is another field: no warp, no basis,
+no bias; a small MLP makes two ambient coordinates of each sample's features and the
+frame's condition, and what a learned plane holds there goes into the first layer with
+the sample's own features (RAD-NeRF, GeneFace++). `no_regions` looks at whole heads
+alone, so that no frame is told another one's brows or mouth, either.
+
+Frames are baked (`render`: baked), but for `ambient`, which has nothing that a whole
+frame shares: it is marched, as in training. march_ms is of that march, for all of them.
+
+A variant's own line times it by itself; a busy machine makes those unlike. The last line
+is to be compared: steps and frames of all variants, taking turns.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import portraits
+import timing
+from marched import marcher
+
+from emogene_jax import parallel
+from emogene_jax.emotion_to_video import fit
+from emogene_jax.emotion_to_video.encoding import read_planes
+from emogene_jax.emotion_to_video.head import FrameState, HeadField, biased, sides
+from emogene_jax.emotion_to_video.render import Renderer, to_bytes
+from emogene_jax.emotion_to_video.rig import Rig
+from emogene_jax.signals import Pose, Stage, landmarks_to_motion
+
+TIMED = 8  # frames
+
+
+class Variant(NamedTuple):
+    """How a head differs from the whole one."""
+
+    off: tuple[str, ...] = ()  # parameters
+    rig: tuple[str, ...] = ()  # parts of the rig that are zero
+    share: tuple[float, ...] | None = None  # head_stage's region_share
+    ambient: bool = False
+
+
+VARIANTS = {
+    "full": Variant(),
+    "no_warp": Variant(rig=("warp", "warp_rest")),
+    "no_basis": Variant(off=("blend", "basis_planes")),
+    "no_bias": Variant(off=("condition_bias", "condition_look")),
+    "no_fine": Variant(off=("fine_planes",)),
+    "no_regions": Variant(share=(1, 0, 0)),
+    "ambient": Variant(off=("basis_planes",), ambient=True),
+}
+
+
+class AmbientField(HeadField):
+    """A head field whose samples are told of the condition one by one.
+
+    What a HeadField has beside it (basis, blend, biases) is not used."""
+
+    def setup(self):
+        """The static parts of a HeadField, and the ambient ones."""
+        super().setup()
+        s = self.size
+        kernel, small = nn.initializers.lecun_normal(), nn.initializers.uniform(0.2)
+        rows, width = len(self.first), 2 * s.fine_features
+        self.told = nn.Dense(s.hidden)
+        self.ambient_first = self.param("ambient_first", kernel, (rows, s.hidden))
+        self.ambient_second = nn.Dense(s.hidden)
+        self.coordinates = nn.Dense(2)
+        self.ambient_planes = self.param(
+            "ambient_planes",
+            lambda key, shape: small(key, shape) - 0.1,
+            (1, s.fine, s.fine, width),
+        )
+        self.ambient_last = self.param("ambient_last", kernel, (width, s.features))
+
+    def frame(self, rig: Rig, condition) -> FrameState:
+        """Of a frame with condition [B, C] there is only what the ambient MLP's first
+        layer gets of it, [B, hidden], in place of planes."""
+        s, frames = self.size, len(condition)
+        warp = jnp.zeros((frames, *rig.warp_rest.shape))
+        bias, look = (jnp.zeros((frames, n)) for n in (s.features, s.hidden))
+        return FrameState(warp, self.told(condition), bias, look)
+
+    def __call__(self, rig: Rig, state: FrameState, points):
+        """As HeadField, without a way back."""
+        return self.rest_face(rig, state, points)
+
+    def rest_face(self, rig: Rig, state: FrameState, points):
+        """Density [B, P] and features [B, P, F] at points [B, P, 3]."""
+
+        def read(_, plane):
+            *levels, side = plane
+            return None, jnp.concatenate([read_planes(x, side) for x in levels], -1)
+
+        flat = sides(rig, points).reshape(3, -1, 2)
+        levels = (self.coarse_planes, self.fine_planes)
+        _, features = jax.lax.scan(read, None, (*levels, flat))  # [3, B * P, F]
+        features = jnp.concatenate(list(features), -1)
+        hidden = nn.relu(biased(features, self.ambient_first, state.planes))
+        hidden = nn.relu(self.ambient_second(hidden))
+        place = 0.5 + 0.5 * jnp.tanh(self.coordinates(hidden))
+        # A loop that is one: fused with the read, places are made again and again.
+        _, ambient = jax.lax.scan(read, None, (self.ambient_planes, place[None]))
+        before = features @ self.first + ambient[0] @ self.ambient_last
+        return self._sample(before, points.shape[:2])
+
+
+def main(tiny: bool = False):
+    """One line a variant, and one of their times."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("portrait", nargs="?", metavar="PORTRAIT")
+    parser.add_argument("--size", type=int, default=64, help="px, the synthetic one's")
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    args = parser.parse_args()
+    parallel.enable_compilation_cache()
+    portrait = portraits.read(args.portrait, 32 if tiny else args.size, tiny)
+    with tempfile.TemporaryDirectory() as folder:
+        person = portraits.split(portrait, Path(folder), vary=not tiny)
+        plan = portraits.planned(person, tiny, 48 if tiny else args.steps)
+        sizes = {
+            "portrait": Path(args.portrait or "synthetic").name,
+            "size": portrait.camera.size,
+            "held_out_frames": len(person.held.frames),
+            "steps": plan.head_steps,
+            "rays_per_step": plan.frames * plan.head_rays,
+            "seed": args.seed,
+        }
+        person = person._replace(shown=parallel.replicate(dict(person.shown)))
+        calls = {}
+        for name in args.only:
+            data = (person, plan, VARIANTS[name], Path(folder) / name, args.seed)
+            told, calls[name] = learn(*data)
+            timing.emit("head_parts", told, variant=name, **sizes)
+        told = in_turns(calls, 2 if tiny else 10)
+        timing.emit("head_parts_in_turns", told, **sizes)
+
+
+def learn(person, plan: fit.Plan, variant: Variant, work: Path, seed: int):
+    """(how good one variant becomes and what it costs, {what: (call, of how many)} to
+    time it again)."""
+    nothing = {part: 0 * getattr(person.rig, part) for part in variant.rig}
+    person = person._replace(rig=person.rig._replace(**nothing))
+    field = AmbientField(plan.head_size) if variant.ambient else None
+    of_stage = {"region_share": variant.share} if variant.share else {}
+    training = portraits.head_training(person, plan, seed, field=field, **of_stage)
+    training["stage"] = held_at_zero(training["stage"], variant.off)
+    watch = portraits.Watch()
+    learned = portraits.train_head(training, work, watch)
+    params = zeroed(learned.ema_params, variant.off)
+    used = {name: part for name, part in params.items() if name not in variant.off}
+    told = {
+        "ms_per_step": round(watch.ms_per_step(plan.head_steps // portraits.PARTS), 2),
+        "compile_s": round(watch.compile_s, 2),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(used)),
+    }
+    fields = portraits.fields_of(person, plan, params, learned.aux["density"])
+    calls, heads = renderings(fields, person.held, field)
+    told["render"] = "baked" if field is None else "marched"
+    for name, (call, frames) in calls.items():
+        ms = timing.measure(call, iterations=5, burn_in=1)["median_ms"]
+        told[f"{name}_ms"] = round(ms / frames, 2)
+    told |= portraits.head_scores(heads, person.held)
+    return told, calls | {"step": portraits.stepper(training)}
+
+
+def in_turns(calls: dict, turns: int) -> dict:
+    """{what: {variant: median ms}} of steps and frames, the variants taking turns."""
+    told = {}
+    for what in ("step", "baked", "march"):
+        some = {name: made[what] for name, made in calls.items() if what in made}
+        for call, _ in some.values():
+            jax.block_until_ready(call())  # compiles
+        seconds = timing.take_turns({n: call for n, (call, _) in some.items()}, turns)
+        told[f"{what}_ms"] = {
+            name: round(1e3 * float(np.median(seconds[name])) / count, 2)
+            for name, (_, count) in some.items()
+        }
+    return told
+
+
+def held_at_zero(stage: Stage, names: tuple[str, ...]) -> Stage:
+    """A stage in which parameters of these names do nothing, and learn nothing."""
+
+    def loss(params, *data):
+        return stage.loss(zeroed(params, names), *data)
+
+    return stage._replace(loss=loss)
+
+
+def zeroed(params: dict, names: tuple[str, ...]) -> dict:
+    """Parameters, with those of these names at zero."""
+    if unknown := set(names) - set(params):
+        raise ValueError(f"no parameters {unknown}, found {sorted(params)}")
+    return {
+        name: jax.tree.map(jnp.zeros_like, part) if name in names else part
+        for name, part in params.items()
+    }
+
+
+def renderings(fields: fit.Fields, held, field: HeadField | None):
+    """({way: (call, how many frames it makes)}, held-out heads [T, H, W, 4] uint8).
+
+    Args:
+        field: that can't be baked, or None.
+    """
+    renderer = Renderer(fields)
+    march = marcher(renderer, field)
+    motion, pose = landmarks_to_motion(held.landmarks, held.rest), held.pose
+    some = fit.spread_rows(len(motion), TIMED)
+    timed = motion[some], Pose(*(part[some] for part in pose))
+    calls = {"march": (lambda: list(march(*timed)), len(some))}
+    if field is not None:
+        return calls, np.stack([np.asarray(to_bytes(x)) for x in march(motion, pose)])
+    calls["baked"] = (lambda: list(renderer.dispatch(*timed)), len(some))
+    pairs = renderer.frames(motion, pose, layers=True)
+    return calls, np.stack([head for _, head in pairs])
+
+
+if __name__ == "__main__":
+    main()
