@@ -38,6 +38,7 @@ from emogene_jax.emotion_to_video.encoding import read_planes
 from emogene_jax.emotion_to_video.head import FrameState, HeadField, biased, sides
 from emogene_jax.emotion_to_video.render import Renderer, to_bytes
 from emogene_jax.emotion_to_video.rig import Rig
+from emogene_jax.emotion_to_video.stream import joined
 from emogene_jax.signals import Pose, Stage, landmarks_to_motion
 
 TIMED = 8  # frames
@@ -58,6 +59,8 @@ VARIANTS = {
     "no_basis": Variant(off=("blend", "basis_planes")),
     "no_bias": Variant(off=("condition_bias", "condition_look")),
     "no_fine": Variant(off=("fine_planes",)),
+    "no_pose_correction": Variant(off=("pose_correction",)),
+    "no_warp_correction": Variant(off=("warp_correction",)),
     "no_regions": Variant(share=(1, 0, 0)),
     "ambient": Variant(off=("basis_planes",), ambient=True),
 }
@@ -139,7 +142,7 @@ def main(tiny: bool = False):
             "rays_per_step": plan.frames * plan.head_rays,
             "seed": args.seed,
         }
-        person = person._replace(shown=parallel.replicate(dict(person.shown)))
+        person = person._replace(shown=[parallel.replicate(joined(person.shown))])
         calls = {}
         for name in args.only:
             data = (person, plan, VARIANTS[name], Path(folder) / name, args.seed)

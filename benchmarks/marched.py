@@ -52,7 +52,7 @@ def marcher(
                 colour, alpha = dense_march(field, params, rig, state, view, samples)
             else:
                 told = (rig, grid, state, view, samples)
-                colour, alpha = march(field, params, *told)
+                colour, alpha, _ = march(field, params, *told)
             return jnp.concatenate([colour, alpha[..., None]], -1)[0]
 
         places = jnp.mgrid[:side, :side].reshape(2, -1).T + corner
@@ -97,7 +97,7 @@ def dense_march(field, params, rig, state, rays, samples):
         density, features = found
         return density * read_box(rig, rig.hull, points), features
 
-    seen, alpha = gather(rays, edges, ask)
+    seen, alpha, _ = gather(rays, edges, ask)
     view = (state, seen, alpha, rays.directions)
     colour = field.apply({"params": params}, *view, method="colour")
     return colour, jnp.where(far > near, alpha, 0.0)

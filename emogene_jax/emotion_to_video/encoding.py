@@ -68,6 +68,15 @@ def read_nearest(grid, xyz):
     )
 
 
+def resized(grid, shape):
+    """Grids [B, d, h, w, F] at the nodes of finer ones, [B, *shape, F]: linear."""
+    for axis, (few, many) in enumerate(zip(grid.shape[1:4], shape, strict=True)):
+        place = jnp.linspace(0, few - 1, many)[:, None]
+        share = jnp.maximum(0, 1 - jnp.abs(place - jnp.arange(few)))  # [many, few]
+        grid = jnp.moveaxis(jnp.tensordot(share, grid, (1, axis + 1)), 0, axis + 1)
+    return grid
+
+
 def node_points(shape):
     """Unit-box points [D * H * W, 3] of the nodes of a grid (D, H, W)."""
     axes = [jnp.linspace(0.0, 1.0, n) for n in shape]

@@ -8,19 +8,31 @@ rendered at nearly the price of a static scene, and an expression that was never
 moves the face instead of cross-fading it.
 """
 
+import math
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from emogene_jax.emotion_to_video.encoding import read_grid, read_planes, sum_planes
+from emogene_jax.emotion_to_video.encoding import (
+    read_grid,
+    read_planes,
+    resized,
+    sum_planes,
+)
 from emogene_jax.emotion_to_video.rig import Rig
 from emogene_jax.emotion_to_video.torso import CODES
 
 # How far each round of looking for where a sample has come from goes. Where lips part,
 # the warp is steeper than 1: whole steps would jump to and fro, farther each time.
 STEPS = (1.0, 0.5, 0.5)
+
+
+# Nodes (D, H, W) of what is learned of the warp on top of the rig's: coarser than the
+# rig's own, whose nodes would be learned from a few samples each.
+CORRECTION = (11, 18, 16)
+CORRECTION_UNIT = 0.4  # cm
 
 
 class HeadSize(NamedTuple):
@@ -80,9 +92,11 @@ class HeadField(nn.Module):
         little = {"kernel_init": nn.initializers.normal(0.02)}
         self.condition_bias = nn.Dense(s.features, name="condition_bias", **little)
         self.condition_look = nn.Dense(s.hidden, name="condition_look", **little)
-        # Not of the field, but of the poses it is seen under (alignment.py).
-        self.pose_correction = self.param(
-            "pose_correction", nn.initializers.zeros, (CODES, 6)
+        # Of the tracker's mistakes (alignment.py).
+        zero = nn.initializers.zeros
+        self.pose_correction = self.param("pose_correction", zero, (CODES, 6))
+        self.warp_correction = nn.Dense(
+            3 * math.prod(CORRECTION), False, kernel_init=zero, name="warp_correction"
         )
         self.opacity = nn.Dense(1, name="opacity")
         self.third = nn.Dense(s.hidden, name="third")
@@ -91,10 +105,22 @@ class HeadField(nn.Module):
     def frame(self, rig: Rig, condition) -> FrameState:
         """The field of frames with conditions [B, C]."""
         warp = rig.warp_rest + jnp.tensordot(condition, rig.warp, 1)
+        # Its gradient comes by another way (alignment.flow).
+        correction = jax.lax.stop_gradient(self._correction(condition))
+        warp = warp + resized(correction, rig.warp_rest.shape[:3])
         mix = self.blend(condition)
         planes = self.coarse_planes + jnp.tensordot(mix, self.basis_planes, 1)
         bias, look = self.condition_bias(condition), self.condition_look(condition)
         return FrameState(warp, planes, bias, look)
+
+    def displaced(self, rig: Rig, condition, points):
+        """By how much the warp's correction moves points [B, P, 3] cm of the rest face:
+        [B, P, 3] cm."""
+        return displacement(rig, self._correction(condition), points)
+
+    def _correction(self, condition):
+        flat = CORRECTION_UNIT * self.warp_correction(condition)
+        return flat.reshape(len(condition), *CORRECTION, 3)
 
     def __call__(self, rig: Rig, state: FrameState, points):
         """Density [B, P] per cm and features [B, P, F] at points [B, P, 3] in cm of the

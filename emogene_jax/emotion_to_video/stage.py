@@ -13,7 +13,7 @@ from emogene_jax.emotion_to_video.alignment import aligned, flow
 from emogene_jax.emotion_to_video.bake import bake, prepare, render_head
 from emogene_jax.emotion_to_video.camera import pixel_rays
 from emogene_jax.emotion_to_video.encoding import node_points
-from emogene_jax.emotion_to_video.head import HeadField, HeadSize
+from emogene_jax.emotion_to_video.head import HeadField, HeadSize, step_back
 from emogene_jax.emotion_to_video.march import march, seen_density
 from emogene_jax.emotion_to_video.render import over, pixel_place, to_bytes
 from emogene_jax.emotion_to_video.rig import HULL, Rig
@@ -106,7 +106,6 @@ def head_stage(
         rig = frozen["rig"]
         march_key, density_key = jax.random.split(key)
         state = field.apply({"params": params}, rig, batch["condition"], method="frame")
-        correction = params["pose_correction"]
         pose = jax.lax.stop_gradient(corrected(params, batch))
         view = pixel_rays(batch["rows"], batch["columns"], *pose, camera)
         density = seen_density(rig, aux["density"])
@@ -114,12 +113,13 @@ def head_stage(
             field, params, rig, density, state, view, samples, march_key
         )
         pixel = colour + (1 - alpha)[..., None] * batch["behind"]
-        # How the picture moves with its pose is read off the true one: through the field
-        # the same gradient would make a step half as long again.
         points = view.origins + distance[..., None] * view.directions
         solid = alpha[..., None] > SOLID
         points = jax.lax.stop_gradient(jnp.where(solid, points, 0.0))
-        moved = flow(correction, batch["code"], points, pose, camera)
+        told = rig, batch["condition"], step_back(rig, state, points)
+        displaced = field.apply({"params": params}, *told, method="displaced")
+        correction = params["pose_correction"], batch["code"]
+        moved = flow(*correction, displaced, points, pose, camera)
         moved = jnp.where(solid, moved, 0.0)
         pixel -= jnp.einsum("brcx,brx->brc", batch["slope"], moved)
         colour_loss = jnp.mean((pixel - batch["target"]) ** 2)

@@ -92,7 +92,7 @@ def test_few_placed_samples_see_what_a_dense_march_sees(ball_rig, skin):
     field, grid = balls(ball_rig, skin)
     rays, _ = whole_picture(48)
     state = field.apply(None, ball_rig, None, method="frame")
-    colour, alpha = march(field, None, ball_rig, grid, state, rays, 24)
+    colour, alpha, _ = march(field, None, ball_rig, grid, state, rays, 24)
     true_colour, true_alpha = dense_march(field, ball_rig, rays)
     assert true_alpha.max() > 0.99 and true_alpha.min() < 0.01
     for mine, true in ((colour, true_colour), (alpha, true_alpha)):
