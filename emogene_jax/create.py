@@ -163,7 +163,11 @@ def lesson(size: int, preset: str, frames: int = 0) -> Lesson:
     if preset == "gpu":
         plan = Plan(head, torso, 8000, 4000, head_rays=1024, torso_rays=1024)
         return Lesson(plan, audio_steps)
-    return Lesson(Plan(head, torso, 6000, 3000), audio_steps)
+    # The finer a picture, the longer until hair is sharp; but few frames, and a torso, are
+    # learned by heart.
+    head_steps = int(6000 * min(2, max(1, size / 128)))
+    head_steps = min(head_steps, max(3000, 30 * frames)) if frames else head_steps
+    return Lesson(Plan(head, torso, head_steps, 3000), audio_steps)
 
 
 def held_out(frames: int, seconds: float | None) -> int:

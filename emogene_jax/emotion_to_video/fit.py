@@ -247,9 +247,11 @@ HEAD_OPTIMIZER = Optimizer(
     final_fraction=0.05,
     clip=0.1,
     eps=1e-12,
-    multipliers={"planes|warp": 5.0},
+    multipliers={"planes": 5.0},
 )
-TORSO_OPTIMIZER = HEAD_OPTIMIZER._replace(learning_rate=4e-3)
+TORSO_OPTIMIZER = HEAD_OPTIMIZER._replace(
+    learning_rate=4e-3, multipliers={"planes|warp": 5.0}
+)
 
 
 def resident(portrait: Portrait, rig: Rig, code: PoseCode) -> dict:

@@ -85,6 +85,7 @@ def head_stage(
     samples: int = 16,
     matte_weight: float = 0.1,
     fog_weight: float = 3e-4,
+    noise: float = 0.15,
     region_share: tuple = (0.625, 0.25, 0.125),
     field: HeadField | None = None,
 ) -> Stage:
@@ -104,8 +105,9 @@ def head_stage(
 
     def loss(params, aux, frozen, batch, key, step):
         rig = frozen["rig"]
-        march_key, density_key = jax.random.split(key)
-        state = field.apply({"params": params}, rig, batch["condition"], method="frame")
+        march_key, density_key, noise_key = jax.random.split(key, 3)
+        condition = noisy(batch["condition"], noise, noise_key)
+        state = field.apply({"params": params}, rig, condition, method="frame")
         pose = jax.lax.stop_gradient(corrected(params, batch))
         view = pixel_rays(batch["rows"], batch["columns"], *pose, camera)
         density = seen_density(rig, aux["density"])
@@ -116,7 +118,7 @@ def head_stage(
         points = view.origins + distance[..., None] * view.directions
         solid = alpha[..., None] > SOLID
         points = jax.lax.stop_gradient(jnp.where(solid, points, 0.0))
-        told = rig, batch["condition"], step_back(rig, state, points)
+        told = rig, condition, step_back(rig, state, points)
         displaced = field.apply({"params": params}, *told, method="displaced")
         correction = params["pose_correction"], batch["code"]
         moved = flow(*correction, displaced, points, pose, camera)
@@ -161,6 +163,7 @@ def torso_stage(
     rays: int = 512,
     matte_weight: float = 0.03,
     neck_weight: float = 0.1,
+    noise: float = 0.2,
 ) -> Stage:
     """The torso field, learned against whole frames behind a finished head.
 
@@ -177,19 +180,18 @@ def torso_stage(
         return params["params"], {}
 
     def loss(params, aux, frozen, batch, key, step):
-        del frozen, key, step
+        del frozen, step
+        code = noisy(batch["code"], noise, key)
         colour, alpha = batch["head"][..., :3], batch["head"][..., 3:]
         place = pixel_place(batch["rows"], batch["columns"], camera)
-        torso, opacity = field.apply(
-            {"params": params}, batch["code"], place, batch["head"]
-        )
+        torso, opacity = field.apply({"params": params}, code, place, batch["head"])
         behind = over(torso, opacity, batch["background"])
         pixel = colour + (1 - alpha) * behind
         colour_loss = jnp.mean((pixel - batch["target"]) ** 2)
         open_pixel = 1 - batch["matte"]
         matte_loss = jnp.mean(open_pixel * (opacity - batch["torso_matte"]) ** 2)
         bare, cover = field.apply(
-            {"params": params}, batch["code"], place, jnp.zeros_like(batch["head"])
+            {"params": params}, code, place, jnp.zeros_like(batch["head"])
         )
         neck = jnp.square(bare - batch["neck"]).mean(-1) + (cover - 1) ** 2
         neck_loss = jnp.mean(batch["under_head"] * neck)
@@ -212,6 +214,12 @@ def torso_stage(
         return {"torso": np.asarray(to_bytes(over_grey(layer)))}
 
     return Stage(init, loss, sample, images)
+
+
+def noisy(told, noise, key):
+    """Conditions or codes, about as far off as a tracker is: without, a field learns the
+    few hundred frames of a short portrait by heart."""
+    return told + noise * jax.random.normal(key, told.shape)
 
 
 def corrected(params, batch):
