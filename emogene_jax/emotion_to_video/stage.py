@@ -93,8 +93,8 @@ def head_stage(
     torso and background.
 
     `frozen` is {"rig": Rig}. region_share: how many of the frames are looked at as whole
-    heads, how many for their mouths, how many for their eyes. field: in place of
-    HeadField(size), one that answers the same calls."""
+    heads, how many for their mouths, how many for their eyes. noise: see `noisy`.
+    field: in place of HeadField(size), one that answers the same calls."""
     field = field or HeadField(size)
 
     def init(key, batch):
@@ -115,6 +115,7 @@ def head_stage(
             field, params, rig, density, state, view, samples, march_key
         )
         pixel = colour + (1 - alpha)[..., None] * batch["behind"]
+        # What the corrections move is seen in the true picture's slope (alignment.py).
         points = view.origins + distance[..., None] * view.directions
         solid = alpha[..., None] > SOLID
         points = jax.lax.stop_gradient(jnp.where(solid, points, 0.0))
