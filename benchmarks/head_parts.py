@@ -96,6 +96,10 @@ class AmbientField(HeadField):
         bias, look = (jnp.zeros((frames, n)) for n in (s.features, s.hidden))
         return FrameState(warp, self.told(condition), bias, look)
 
+    def displaced(self, rig: Rig, condition, points):
+        """By nothing: there is no warp to correct."""
+        return jnp.zeros_like(points)
+
     def __call__(self, rig: Rig, state: FrameState, points):
         """As HeadField, without a way back."""
         return self.rest_face(rig, state, points)
