@@ -21,7 +21,7 @@ from emogene_jax.emotion_to_video.encoding import (
     resized,
     sum_planes,
 )
-from emogene_jax.emotion_to_video.rig import Rig
+from emogene_jax.emotion_to_video.rig import Rig, upper_conditions
 from emogene_jax.emotion_to_video.torso import CODES
 
 # How far each round of looking for where a sample has come from goes. Where lips part,
@@ -106,7 +106,7 @@ class HeadField(nn.Module):
         """The field of frames with conditions [B, C]."""
         warp = rig.warp_rest + jnp.tensordot(condition, rig.warp, 1)
         # Its gradient comes by another way (alignment.flow).
-        correction = jax.lax.stop_gradient(self._correction(condition))
+        correction = jax.lax.stop_gradient(self._correction(rig, condition))
         warp = warp + resized(correction, rig.warp_rest.shape[:3])
         mix = self.blend(condition)
         planes = self.coarse_planes + jnp.tensordot(mix, self.basis_planes, 1)
@@ -116,10 +116,12 @@ class HeadField(nn.Module):
     def displaced(self, rig: Rig, condition, points):
         """By how much the warp's correction moves points [B, P, 3] cm of the rest face:
         [B, P, 3] cm."""
-        return displacement(rig, self._correction(condition), points)
+        return displacement(rig, self._correction(rig, condition), points)
 
-    def _correction(self, condition):
-        flat = CORRECTION_UNIT * self.warp_correction(condition)
+    def _correction(self, rig: Rig, condition):
+        # Of what the lower half of the face does: a blink would learn to move the lips.
+        lower = jnp.where(upper_conditions(rig), 0.0, condition)
+        flat = CORRECTION_UNIT * self.warp_correction(lower)
         return flat.reshape(len(condition), *CORRECTION, 3)
 
     def __call__(self, rig: Rig, state: FrameState, points):

@@ -99,9 +99,7 @@ def fit_rig(
 
 def upper_conditions(rig: Rig) -> np.ndarray:
     """[C] bool: which conditions are of the upper half of the face."""
-    return (
-        np.asarray(rig.project).reshape(-1, 3, rig.project.shape[1])[LIDS].any((0, 1))
-    )
+    return rig.project.reshape(-1, 3, rig.project.shape[1])[LIDS].any((0, 1))
 
 
 def _linear_map(flat, rows, moved, most):

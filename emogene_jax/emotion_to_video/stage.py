@@ -19,7 +19,7 @@ from emogene_jax.emotion_to_video.render import over, pixel_place, to_bytes
 from emogene_jax.emotion_to_video.rig import HULL, Rig
 from emogene_jax.emotion_to_video.torso import TorsoField, TorsoSize
 from emogene_jax.rigid import project
-from emogene_jax.signals import Camera, Stage
+from emogene_jax.signals import NUM_LANDMARKS, Camera, Stage
 
 EYES = slice(36, 48)
 MOUTH = slice(48, 68)
@@ -314,8 +314,9 @@ def _draw_pixels(resident, t, others, key, regions, rays):
 def _blank_rig(conditions):
     """A rig of the right arrangement: parameters' shapes depend on nothing else of it."""
     zero, one, grid = jnp.zeros(3), jnp.ones(3), jnp.zeros((2, 2, 2, 3))
+    linear = jnp.zeros((3 * NUM_LANDMARKS, conditions)), *[zero] * 3
     warp = jnp.zeros((conditions, *grid.shape))
-    return Rig(*[zero] * 4, warp, grid, zero, one, zero, one, grid[..., 0])
+    return Rig(*linear, warp, grid, zero, one, zero, one, grid[..., 0])
 
 
 def _whole(field, rig, condition, points, directions):

@@ -9,6 +9,8 @@ import optax
 from emogene_jax.emotion_to_video import fit
 from emogene_jax.emotion_to_video import stage as stages
 from emogene_jax.emotion_to_video.alignment import UNIT, aligned, flow
+from emogene_jax.emotion_to_video.head import HeadField
+from emogene_jax.emotion_to_video.rig import upper_conditions
 from emogene_jax.rigid import project, rotation_exp
 from emogene_jax.signals import Camera
 
@@ -68,6 +70,24 @@ def test_flow_is_how_the_picture_moves():
         (jnp.full_like(still, 1e-3),),
     )
     np.testing.assert_allclose(slope, direct, atol=1e-3 * np.abs(direct).max())
+
+
+def test_the_warp_is_corrected_for_the_lower_half_alone(untrained):
+    """A blink must not learn to move the lips."""
+    rig = jax.tree.map(jnp.asarray, untrained.rig)
+    field, upper = HeadField(untrained.head_size), upper_conditions(untrained.rig)
+    kernel = untrained.head["warp_correction"]["kernel"]
+    noise = np.random.default_rng(0).normal(size=kernel.shape)
+    params = untrained.head | {"warp_correction": {"kernel": jnp.asarray(noise)}}
+    points = jnp.asarray(untrained.rig.warp_low + untrained.rig.warp_high) / 2
+
+    def displaced(condition):
+        told = rig, jnp.asarray(condition, jnp.float32)[None], points[None, None]
+        return np.asarray(field.apply({"params": params}, *told, method="displaced"))
+
+    assert upper.any() and not upper.all()
+    assert not displaced(upper).any()
+    assert np.abs(displaced(~upper)).max() > 1e-3
 
 
 def test_poses_that_were_tracked_wrongly_are_put_right(filmed, untrained):
