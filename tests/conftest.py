@@ -143,6 +143,43 @@ def untrained(filmed):
 
 
 @pytest.fixture(scope="session")
+def learn_head(filmed, untrained):
+    """(resident data, optax transform, steps) -> (parameters, density, losses) of the
+    untrained head."""
+    import jax.numpy as jnp
+    import optax
+
+    from emogene_jax.emotion_to_video import stage as stages
+
+    size = untrained.head_size
+    part = stages.head_stage(filmed.camera, size, frames=8, rays=64, samples=8)
+    frozen = {"rig": jax.tree.map(jnp.asarray, untrained.rig)}
+
+    def learn(data, transform, steps):
+        data = jax.tree.map(jnp.asarray, data)
+
+        def step(carry, number):
+            params, aux, optimizer = carry
+            key = jax.random.fold_in(jax.random.key(0), number)
+            batch = part.sample(data, key, number)
+            (value, (aux, _)), grads = jax.value_and_grad(part.loss, has_aux=True)(
+                params, aux, frozen, batch, key, number
+            )
+            updates, optimizer = transform.update(grads, optimizer, params)
+            return (optax.apply_updates(params, updates), aux, optimizer), value
+
+        @jax.jit
+        def run(params, density):
+            start = params, {"density": density}, transform.init(params)
+            (params, aux, _), losses = jax.lax.scan(step, start, jnp.arange(steps))
+            return params, aux["density"], losses
+
+        return run(untrained.head, untrained.density)
+
+    return learn
+
+
+@pytest.fixture(scope="session")
 def person(filmed, untrained):
     """An avatar that moves, but has learned nothing."""
     import jax.numpy as jnp

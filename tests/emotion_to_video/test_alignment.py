@@ -7,7 +7,6 @@ import numpy as np
 import optax
 
 from emogene_jax.emotion_to_video import fit
-from emogene_jax.emotion_to_video import stage as stages
 from emogene_jax.emotion_to_video.alignment import UNIT, aligned, flow
 from emogene_jax.emotion_to_video.head import HeadField
 from emogene_jax.emotion_to_video.rig import upper_conditions
@@ -90,7 +89,7 @@ def test_the_warp_is_corrected_for_the_lower_half_alone(untrained):
     assert np.abs(displaced(~upper)).max() > 1e-3
 
 
-def test_poses_that_were_tracked_wrongly_are_put_right(filmed, untrained):
+def test_poses_that_were_tracked_wrongly_are_put_right(filmed, untrained, learn_head):
     """Poses a little off, in proportion to the pose: the correction that is learned takes
     most of the error away."""
     rng = np.random.default_rng(0)
@@ -103,7 +102,7 @@ def test_poses_that_were_tracked_wrongly_are_put_right(filmed, untrained):
         "rotation": tracked.rotation.astype(np.float32),
         "translation": tracked.translation.astype(np.float32),
     }
-    params, _ = learned(filmed.camera, untrained, data, steps=200)
+    params, _, _ = learn_head(data, optax.adam(2e-2), steps=200)
     found = aligned(np.asarray(params["pose_correction"]), code, *tracked)
     centre = np.zeros((1, 3))
 
@@ -113,27 +112,3 @@ def test_poses_that_were_tracked_wrongly_are_put_right(filmed, untrained):
         return np.sqrt(np.square(moved - moved.mean(0)).sum(-1).mean())
 
     assert apart(*found) < 0.5 * apart(*tracked)
-
-
-def learned(camera, untrained, data, steps):
-    part = stages.head_stage(camera, untrained.head_size, frames=8, rays=64, samples=8)
-    data = jax.tree.map(jnp.asarray, data)
-    frozen = {"rig": jax.tree.map(jnp.asarray, untrained.rig)}
-    transform = optax.adam(2e-2)
-
-    @jax.jit
-    def learn(params, density):
-        def step(carry, number):
-            params, aux, optimizer = carry
-            key = jax.random.fold_in(jax.random.key(0), number)
-            batch = part.sample(data, key, number)
-            told = (params, aux, frozen, batch, key, number)
-            (_, (aux, _)), grads = jax.value_and_grad(part.loss, has_aux=True)(*told)
-            updates, optimizer = transform.update(grads, optimizer, params)
-            return (optax.apply_updates(params, updates), aux, optimizer), None
-
-        start = params, {"density": density}, transform.init(params)
-        (params, aux, _), _ = jax.lax.scan(step, start, jnp.arange(steps))
-        return params, aux
-
-    return learn(untrained.head, untrained.density)

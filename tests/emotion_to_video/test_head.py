@@ -170,31 +170,11 @@ def test_gradients_of_eight_devices_are_those_of_one(
     assert optax.tree.norm(difference) < 1e-4 * optax.tree.norm(alone)
 
 
-def test_it_learns_a_person_within_sixty_steps(filmed, untrained, device_rig, resident):
-    part = stages.head_stage(filmed.camera, TINY, frames=8, rays=64, samples=8)
-    data = jax.tree.map(jnp.asarray, resident)
-    frozen = {"rig": device_rig}
+def test_it_learns_a_person_within_sixty_steps(learn_head, resident):
     transform = make_optimizer(
         fit.HEAD_OPTIMIZER._replace(learning_rate=1e-2, warmup_steps=5), 60
     )
-
-    @jax.jit
-    def learn(params, density):
-        def step(carry, number):
-            params, aux, optimizer = carry
-            key = jax.random.fold_in(jax.random.key(0), number)
-            batch = part.sample(data, key, number)
-            (value, (aux, _)), grads = jax.value_and_grad(part.loss, has_aux=True)(
-                params, aux, frozen, batch, key, number
-            )
-            updates, optimizer = transform.update(grads, optimizer, params)
-            return (optax.apply_updates(params, updates), aux, optimizer), value
-
-        start = params, {"density": density}, transform.init(params)
-        (params, aux, _), losses = jax.lax.scan(step, start, jnp.arange(60))
-        return losses, aux["density"]
-
-    losses, density = learn(untrained.head, untrained.density)
+    _, density, losses = learn_head(resident, transform, steps=60)
     assert np.isfinite(losses).all()
     assert np.mean(losses[-10:]) < 0.4 * np.mean(losses[:5])
     # Every slice of the grid was looked at, and empty space was found.
