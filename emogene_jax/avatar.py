@@ -28,7 +28,7 @@ from emogene_jax.motion_to_emotion.deformation import layout as deformation_layo
 from emogene_jax.motion_to_emotion.manifold import Manifold
 from emogene_jax.signals import NUM_LANDMARKS, Camera, Pose, UserError
 
-FORMAT = 4
+FORMAT = 5
 
 
 class Avatar(NamedTuple):

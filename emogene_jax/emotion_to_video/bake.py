@@ -138,6 +138,6 @@ def look(field, params, rig, baked: Baked, view: Rays, edges):
         )
 
     seen, alpha, _ = gather(view, edges[None], ask)
-    seen = (baked.state, seen, alpha, view.directions)
+    seen = (seen, alpha, view.directions)
     colour = field.apply({"params": params}, *seen, method="colour")
     return jnp.concatenate([colour, alpha[..., None]], -1)[0]

@@ -69,8 +69,8 @@ def read_nearest(grid, xyz):
 
 
 def resized(grid, shape):
-    """Grids [B, d, h, w, F] at the nodes of finer ones, [B, *shape, F]: linear."""
-    for axis, (few, many) in enumerate(zip(grid.shape[1:4], shape, strict=True)):
+    """Grids [B, d, h, w, F], or planes, at other nodes, [B, *shape, F]: linear."""
+    for axis, (few, many) in enumerate(zip(grid.shape[1:-1], shape, strict=True)):
         place = jnp.linspace(0, few - 1, many)[:, None]
         share = jnp.maximum(0, 1 - jnp.abs(place - jnp.arange(few)))  # [many, few]
         grid = jnp.moveaxis(jnp.tensordot(share, grid, (1, axis + 1)), 0, axis + 1)

@@ -74,7 +74,8 @@ def layout(fields: Fields) -> dict:
     count, grid = rig.project.shape[1], rig.warp_rest.shape[:3]
     each, corner, codes = shape(count), shape(3), shape(CODES)
     linear = (shape(3 * NUM_LANDMARKS, count), *[each] * 3, shape(count, *grid, 3))
-    boxes = (shape(*grid, 3), *[corner] * 4, shape(*[stages.HULL] * 3))
+    planes = shape(*[stages.HULL] * 3), shape(2, 2, *[stages.HULL] * 2)
+    boxes = shape(*grid, 3), *[corner] * 4, *planes
     batch = {"condition": shape(1, count), "code": shape(1, CODES)}
     made = [
         jax.eval_shape(stage.init, jax.random.key(0), batch)

@@ -1,11 +1,12 @@
 """The head field F(x, d, l_E) -> (c, density). Paper: Eq. 5 (arXiv:2410.17262).
 
 A landmark condition is constant over a frame, so it acts once a frame and not once a
-sample, in three ways: as a *warp* (displacements on a coarse grid, by which a sample
-steps back into the rest face), as *basis planes* blended by it (what no warp can make:
-the inside of the mouth, wrinkles), and as a *bias* of the first layer. A frame is then
-rendered at nearly the price of a static scene, and an expression that was never filmed
-moves the face instead of cross-fading it.
+sample, in two ways: as a *warp* (displacements on a coarse grid, by which a sample steps
+back into the rest face), and as *basis planes* blended by it (what no warp can make: the
+inside of the mouth, wrinkles). Those act only where that half of the face moves: hair
+would else be learned by heart, frame by frame, and a blink would move the lips. A frame
+is then rendered at nearly the price of a static scene, and an expression that was never
+filmed moves the face instead of cross-fading it.
 """
 
 import math
@@ -57,8 +58,6 @@ class FrameState(NamedTuple):
 
     warp: jax.Array  # [B, D, H, W, 3] cm
     planes: jax.Array  # [B, 3, coarse, coarse, F]
-    bias: jax.Array  # [B, features], of what a sample is
-    look: jax.Array  # [B, hidden], of what a ray sees
 
 
 class HeadField(nn.Module):
@@ -79,26 +78,24 @@ class HeadField(nn.Module):
         self.fine_planes = self.param(
             "fine_planes", planes, (3, s.fine, s.fine, s.fine_features)
         )
+        # Not of the third plane, (x, z): there hair lies over the face.
         self.basis_planes = self.param(
             "basis_planes",
             nn.initializers.normal(0.01),
-            (s.basis, 3, s.coarse, s.coarse, s.coarse_features),
+            (s.basis, 2, s.coarse, s.coarse, s.coarse_features),
         )
-        self.blend = nn.Dense(s.basis, name="blend")
+        self.blend = nn.Dense(s.basis, False, name="blend")
         rows = 3 * (s.coarse_features + s.fine_features)
-        kernel = nn.initializers.lecun_normal()
+        kernel, zero = nn.initializers.lecun_normal(), nn.initializers.zeros
         self.first = self.param("first", kernel, (rows, s.features))
-        self.second = self.param("second", kernel, (s.features, s.hidden))
-        little = {"kernel_init": nn.initializers.normal(0.02)}
-        self.condition_bias = nn.Dense(s.features, name="condition_bias", **little)
-        self.condition_look = nn.Dense(s.hidden, name="condition_look", **little)
+        self.first_bias = self.param("first_bias", zero, (s.features,))
         # Of the tracker's mistakes (alignment.py).
-        zero = nn.initializers.zeros
         self.pose_correction = self.param("pose_correction", zero, (CODES, 6))
         self.warp_correction = nn.Dense(
             3 * math.prod(CORRECTION), False, kernel_init=zero, name="warp_correction"
         )
         self.opacity = nn.Dense(1, name="opacity")
+        self.second = nn.Dense(s.hidden, name="second")
         self.third = nn.Dense(s.hidden, name="third")
         self.last = nn.Dense(12, name="last")
 
@@ -108,10 +105,19 @@ class HeadField(nn.Module):
         # Its gradient comes by another way (alignment.flow).
         correction = jax.lax.stop_gradient(self._correction(rig, condition))
         warp = warp + resized(correction, rig.warp_rest.shape[:3])
-        mix = self.blend(condition)
-        planes = self.coarse_planes + jnp.tensordot(mix, self.basis_planes, 1)
-        bias, look = self.condition_bias(condition), self.condition_look(condition)
-        return FrameState(warp, planes, bias, look)
+        return FrameState(warp, self.coarse_planes + self._blended(rig, condition))
+
+    def _blended(self, rig: Rig, condition):
+        """What conditions [B, C] add to the coarse planes, [B, 3, coarse, coarse, F]."""
+        shape = (self.size.coarse,) * 2
+        moving = resized(rig.moving.reshape(4, *rig.moving.shape[2:], 1), shape)
+        moving = moving.reshape(2, 2, *shape, 1)
+        upper = upper_conditions(rig)
+        added = 0.0
+        for half, where in ((upper, moving[0]), (~upper, moving[1])):
+            mix = self.blend(jnp.where(half, condition, 0.0))
+            added += where * jnp.tensordot(mix, self.basis_planes, 1)
+        return jnp.pad(added, ((0, 0), (0, 1), (0, 0), (0, 0), (0, 0)))
 
     def displaced(self, rig: Rig, condition, points):
         """By how much the warp's correction moves points [B, P, 3] cm of the rest face:
@@ -143,21 +149,21 @@ class HeadField(nn.Module):
         _, read_all = jax.lax.scan(read, None, planes)
         features = [part[plane] for plane in range(3) for part in read_all]
         features = jnp.concatenate(features, -1)
-        before = biased(features, self.first, state.bias)
+        before = features @ self.first + self.first_bias
         return self._sample(before, points.shape[:2])
 
     def first_of_fine(self):
-        """What the fine planes put into the first layer, [3, fine, fine, features]: the
-        same for all frames."""
+        """What the fine planes put into the first layer, and its bias, [3, fine, fine,
+        features]: the same for all frames."""
         _, kernel = self._kernels()
-        return jnp.einsum("prcf,pfn->prcn", self.fine_planes, kernel)
+        put = jnp.einsum("prcf,pfn->prcn", self.fine_planes, kernel)
+        return put.at[0].add(self.first_bias)
 
     def bake(self, state: FrameState, fine):
         """All that the first layer gets of the one frame of `state`, [3, fine, fine,
         features]; fine: first_of_fine."""
         kernel, _ = self._kernels()
         coarse = jnp.einsum("prcf,pfn->prcn", state.planes[0], kernel)
-        coarse = coarse.at[0].add(state.bias[0])
         place = jnp.arange(self.size.fine)
         low = jnp.minimum(place // self.size.refine, self.size.coarse - 2)
         high = (place / self.size.refine - low)[:, None]
@@ -184,13 +190,13 @@ class HeadField(nn.Module):
         density = jnp.exp(jnp.clip(self.opacity(hidden)[:, 0] + 0.7, -12.0, 6.0))
         return density.reshape(shape), hidden.reshape(*shape, -1)
 
-    def colour(self, state: FrameState, seen, alpha, directions):
+    def colour(self, seen, alpha, directions):
         """Premultiplied colour [B, R, 3] of rays along directions [B, R, 3] that have
         gathered features [B, R, F] and opacity alpha [B, R]."""
         frames, count = alpha.shape
         seen = (seen / (alpha[..., None] + 1e-4)).reshape(frames * count, -1)
-        hidden = nn.relu(biased(seen, self.second, state.look))
-        out = self.last(nn.relu(self.third(hidden))).reshape(frames, count, 12)
+        hidden = nn.relu(self.third(nn.relu(self.second(seen))))
+        out = self.last(hidden).reshape(frames, count, 12)
         # Colour is linear in the direction: spherical harmonics up to degree 1.
         turn = out[..., 3:].reshape(frames, count, 3, 3)
         look = (turn * directions[:, :, None]).sum(-1)
@@ -201,17 +207,6 @@ def sides(rig: Rig, points):
     """Where points [..., 3] lie on the three planes, [3, ..., 2]."""
     unit = (points - rig.low) / (rig.high - rig.low)
     return jnp.stack([unit[..., :2], unit[..., 1:], unit[..., ::2]])
-
-
-def biased(x, kernel, bias):
-    """x @ kernel + bias of each frame: [B * P, N] of x [B * P, F] and bias [B, N].
-
-    Flat, and which frame a row is of as more features: the biases are then rows of the
-    product, and so are their gradients. Those of a batched product and a broadcast sum
-    take three times as long on a CPU."""
-    frame = jnp.arange(len(x)) // (len(x) // len(bias))
-    frame = jax.nn.one_hot(frame, len(bias))
-    return jnp.concatenate([x, frame], -1) @ jnp.concatenate([kernel, bias])
 
 
 def step_back(rig: Rig, state: FrameState, points):

@@ -41,7 +41,7 @@ def march(field, params, rig, density, state, rays, samples, key=None):
         return field.apply({"params": params}, rig, state, points)
 
     seen, alpha, distance = gather(rays, edges, ask)
-    view = (state, seen, alpha, rays.directions)
+    view = (seen, alpha, rays.directions)
     colour = field.apply({"params": params}, *view, method="colour")
     return colour, jnp.where(far > near, alpha, 0.0), distance
 

@@ -9,6 +9,7 @@ talking see the same thing.
 from typing import NamedTuple
 
 import numpy as np
+from scipy.interpolate import RegularGridInterpolator
 
 from emogene_jax.rigid import project
 from emogene_jax.signals import Camera, Pose
@@ -37,6 +38,10 @@ class Rig(NamedTuple):
     hull: (
         np.ndarray
     )  # [D, H, W] 1 = may hold head: inside the matte of nearly every frame
+    moving: (
+        np.ndarray
+    )  # [2, 2, N, N] 0 to 1: where the upper and the lower half of the face move, on
+    # the head box's planes (x, y) and (y, z); rows are of the second
 
 
 def fit_rig(
@@ -75,6 +80,11 @@ def fit_rig(
     spreader, shape = _spreader(rest_mesh, warp_low, warp_high, cell)
     fields = np.concatenate([basis, mean[None]]).reshape(keep + 1, -1, 3)
     grid = np.einsum("gm,cmi->cgi", spreader, fields).reshape(keep + 1, *shape, 3)
+    upper = len(halves[0][1])
+    moving = [
+        _moving(part, warp_low, warp_high, low, high)
+        for part in (grid[:upper], grid[upper:-1])
+    ]
     mean_condition = (flat @ project).mean(0)
     conditions = flat @ project - mean_condition
     return Rig(
@@ -92,6 +102,7 @@ def fit_rig(
                 low,
                 high,
                 hull,
+                moving,
             )
         )
     )
@@ -100,6 +111,23 @@ def fit_rig(
 def upper_conditions(rig: Rig) -> np.ndarray:
     """[C] bool: which conditions are of the upper half of the face."""
     return rig.project.reshape(-1, 3, rig.project.shape[1])[LIDS].any((0, 1))
+
+
+def _moving(grid, warp_low, warp_high, low, high, least=0.3, full=0.7):
+    """Where displacements [C, D, H, W, 3] of the warp's box are large, seen on the head
+    box's planes: [2, HULL, HULL] 0 to 1; least, full: of the largest, where it leaves 0
+    and reaches 1."""
+    far = np.sqrt((grid**2).sum((0, 4)))  # [D, H, W]
+    nodes = [np.linspace(low[i], high[i], HULL) for i in range(3)]
+    axes = [np.linspace(warp_low[i], warp_high[i], far.shape[2 - i]) for i in range(3)]
+
+    def seen(plane, column, row):
+        beside = {"bounds_error": False, "fill_value": 0.0}
+        table = RegularGridInterpolator((axes[row], axes[column]), plane, **beside)
+        return table(tuple(np.meshgrid(nodes[row], nodes[column], indexing="ij")))
+
+    planes = np.stack([seen(far.max(0), 0, 1), seen(far.max(2), 1, 2)])
+    return np.clip((planes / max(far.max(), 1e-9) - least) / (full - least), 0, 1)
 
 
 def _linear_map(flat, rows, moved, most):

@@ -316,13 +316,14 @@ def _blank_rig(conditions):
     zero, one, grid = jnp.zeros(3), jnp.ones(3), jnp.zeros((2, 2, 2, 3))
     linear = jnp.zeros((3 * NUM_LANDMARKS, conditions)), *[zero] * 3
     warp = jnp.zeros((conditions, *grid.shape))
-    return Rig(*linear, warp, grid, zero, one, zero, one, grid[..., 0])
+    whole = grid[..., 0], jnp.ones((2, 2, 2, 2))
+    return Rig(*linear, warp, grid, zero, one, zero, one, *whole)
 
 
 def _whole(field, rig, condition, points, directions):
     state = field.frame(rig, condition)
     density, features = field(rig, state, points)
-    return field.colour(state, features, density, directions)
+    return field.colour(features, density, directions)
 
 
 def _look_again(field, params, rig, state, density, key, step):
@@ -334,7 +335,7 @@ def _look_again(field, params, rig, state, density, key, step):
     """
     depth, height, width = density.shape
     frame_key, place_key = jax.random.split(key)
-    chosen = jax.random.randint(frame_key, (), 0, state.bias.shape[0])
+    chosen = jax.random.randint(frame_key, (), 0, len(state.planes))
     one = jax.tree.map(lambda x: jax.lax.stop_gradient(x[chosen][None]), state)
     layer = (step * 7) % depth  # 7 is coprime to usual depths: all slices, spread out
     nodes = node_points((1, height, width)).at[:, 2].set(layer / (depth - 1))

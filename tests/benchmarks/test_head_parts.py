@@ -69,9 +69,18 @@ def test_parts_that_are_off_learn_nothing(parts, untrained, batch):
 def test_every_part_is_off_somewhere(parts, untrained):
     named = {name for variant in parts.VARIANTS.values() for name in variant.off}
     assert named <= set(untrained.head)
-    shown = {"blend", "basis_planes", "condition_bias", "condition_look"}
-    assert shown <= named  # all that is told of a condition, but for the warp
-    assert set(parts.VARIANTS["no_warp"].rig) == {"warp", "warp_rest"}
+    assert {"blend", "basis_planes"} <= named  # all that is told, but for the warp
+    changed = {name for variant in parts.VARIANTS.values() for name, _ in variant.rig}
+    assert changed == {"warp", "warp_rest", "moving"} < set(untrained.rig._fields)
+
+
+def test_a_frame_biases_its_own_rows(parts):
+    x, kernel, bias = (
+        np.random.default_rng(n).normal(size=shape).astype(np.float32)
+        for n, shape in enumerate([(6, 5), (5, 3), (2, 3)])
+    )
+    expected = x @ kernel + bias.repeat(3, 0)
+    np.testing.assert_allclose(parts.biased(x, kernel, bias), expected, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -13,10 +13,9 @@ from emogene_jax.emotion_to_video.head import (
     FrameState,
     HeadField,
     HeadSize,
-    biased,
     step_back,
 )
-from emogene_jax.emotion_to_video.rig import Rig, condition
+from emogene_jax.emotion_to_video.rig import Rig, condition, upper_conditions
 from emogene_jax.emotion_to_video.torso import fit_pose_code
 from emogene_jax.signals import landmarks_to_motion
 from emogene_jax.train.state import make_optimizer
@@ -51,7 +50,7 @@ def seen_through(field, rig, condition, points, directions):
     density, features = field(rig, state, points)
     alpha = -jnp.expm1(-0.1 * density)
     seen = alpha[..., None] * features
-    return density, field.colour(state, seen, alpha, directions)
+    return density, field.colour(seen, alpha, directions)
 
 
 def test_frames_of_a_batch_are_the_frames_one_by_one(untrained, device_rig, conditions):
@@ -111,13 +110,27 @@ def test_stepping_back_undoes_the_warp_inside_its_box(
     np.testing.assert_array_equal(step_back(device_rig, state, far), far)
 
 
-def test_a_frame_biases_its_own_rows():
-    x, kernel, bias = (
-        np.random.default_rng(n).normal(size=shape).astype(np.float32)
-        for n, shape in enumerate([(6, 5), (5, 3), (2, 3)])
-    )
-    expected = x @ kernel + bias.repeat(3, 0)
-    np.testing.assert_allclose(biased(x, kernel, bias), expected, atol=1e-5)
+def test_each_half_of_the_face_changes_itself_alone(
+    filmed, untrained, device_rig, conditions
+):
+    """Wherever a place of the rest face is, and whatever the basis planes hold."""
+    field = HeadField(untrained.head_size)
+    params = untrained.head | {"basis_planes": 1 + untrained.head["basis_planes"]}
+    hair = [0.0, untrained.rig.high[1], untrained.rig.low[2]]
+    points = np.stack([*filmed.rest[[37, 66]], hair]).astype(np.float32)
+    upper = upper_conditions(untrained.rig)
+
+    def features(condition):
+        told = {"params": params}, device_rig
+        state = field.apply(*told, condition[None], method="frame")
+        places = jnp.asarray(points[None])
+        return field.apply(*told, state, places, method="rest_face")[1][0]
+
+    at_rest = features(jnp.zeros_like(conditions[0]))
+    for half, changed in ((upper, 0), (~upper, 1)):
+        apart = np.abs(features(jnp.where(half, 2.0, 0.0)) - at_rest).max(-1)
+        assert apart[changed] > 1e-3
+        assert np.delete(apart, changed).max() < 1e-6
 
 
 @pytest.mark.parametrize(("precision", "most"), [("float32", 1e-4), ("float16", 5e-3)])
@@ -229,13 +242,13 @@ def test_half_a_face_is_not_told_by_the_other_half(resident):
 
 def test_samples_find_back_where_the_warp_is_steep():
     """Lips that part: the displacement grows faster than the place does."""
-    unit = Rig(*[None] * 5, None, *[np.zeros(3), np.ones(3)] * 2, None)
+    unit = Rig(*[None] * 5, None, *[np.zeros(3), np.ones(3)] * 2, *[None] * 2)
     nodes = np.linspace(0, 1, 9, dtype=np.float32)
     for slope in (-0.5, 0.0, 0.5, 1.0, 1.6):
         warp = np.zeros((1, 9, 9, 9, 3), np.float32)
         warp[..., 1] = slope * (nodes[:, None] - 0.4)
         rest = np.array([[[0.5, 0.42, 0.5], [0.5, 0.5, 0.5]]], np.float32)
         moved = rest + np.array([0, 1, 0]) * slope * (rest - 0.4)
-        state = FrameState(jnp.asarray(warp), None, None, None)
+        state = FrameState(jnp.asarray(warp), None)
         found = step_back(unit, state, jnp.asarray(moved))
         assert np.abs(found - rest).max() < 0.4 * np.abs(moved - rest).max() + 1e-6

@@ -28,11 +28,11 @@ class Balls(NamedTuple):
     def apply(self, variables, *inputs, method="__call__"):
         if method == "frame":
             rig, _ = inputs
-            return FrameState(rig.warp_rest[None], None, None, None)
+            return FrameState(rig.warp_rest[None], None)
         if method in ("first_of_fine", "bake"):
             return jnp.zeros(1)
         if method == "colour":
-            return inputs[1]  # what is gathered is colour already
+            return inputs[0]  # what is gathered is colour already
         points = inputs[-1]
 
         def ball(centre, radius):
@@ -50,8 +50,8 @@ def ball_rig():
     zero = np.zeros(1)
     warp = np.zeros((3, 3, 3, 3))
     arrays = (np.zeros((204, 1)), *[zero] * 3, warp[None], warp, low, high, low, high)
-    hull = np.ones((HULL,) * 3)
-    return Rig(*(jnp.asarray(x, jnp.float32) for x in (*arrays, hull)))
+    planes = np.ones((HULL,) * 3), np.ones((2, 2, 2, 2))
+    return Rig(*(jnp.asarray(x, jnp.float32) for x in (*arrays, *planes)))
 
 
 def dense_march(field, rig, rays, samples=800):

@@ -83,6 +83,21 @@ def test_lips_do_not_follow_lids(filmed):
     assert moved[36:48].max() > 0.3 and moved[48:].max() < 0.02
 
 
+def test_each_half_of_the_face_moves_where_its_landmarks_are(filmed):
+    rig = person_rig(filmed)
+    assert rig.moving.shape == (2, 2, rigs.HULL, rigs.HULL)
+    unit = (filmed.rest - rig.low) / (rig.high - rig.low)
+    column, row, deep = np.round(unit * (rigs.HULL - 1)).astype(int).T
+    eyes, mouth = slice(36, 48), slice(48, 68)
+    for half, (part, other) in enumerate([(eyes, mouth), (mouth, eyes)]):
+        front, side = rig.moving[half]
+        assert front[row[part], column[part]].max() > 0.8
+        assert side[deep[part], row[part]].max() > 0.8
+        assert front[row[other], column[other]].max() == 0
+        # Hair, and whatever else is at the rim of the box, is of neither.
+        assert front[-1].max() == front[:, 0].max() == side[0].max() == 0
+
+
 def test_conditions_are_centred_and_about_unit_size(face, fitted):
     conditions = rigs.condition(fitted, face[1])
     np.testing.assert_allclose(conditions.mean(0), 0, atol=1e-3)
