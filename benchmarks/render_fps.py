@@ -1,15 +1,27 @@
 """How many frames a second does an avatar render, every frame another face and pose?
 
-Device work alone, with the way to the host, and one frame at a time (its p95 is the
-latency that a live conversation feels). The avatar is untrained: what a frame costs does
-not depend on what was learned.
+    python benchmarks/render_fps.py [AVATAR SPEECH] [--sizes 128 256 512 1024]
+                                    [--batches 1 8] [--seconds 10]
+
+counting: `device` waits for the frames where they are made; `host` for uint8 frames on
+the host; `video` for a whole mp4, encoded on its own thread; `latency` is of single
+frames on the host (its p95 is the delay that a live conversation feels).
+
+An avatar speaks, happily, so many seconds of a speech. Without one, an untrained head of
+each size has random faces: what a frame costs depends on what was learned only by how
+many pixels may show a head, and those are then all of an ellipsoid.
 """
+
+import argparse
+import tempfile
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import timing
 
+from emogene_jax import parallel
 from emogene_jax.create import lesson
 from emogene_jax.data import synthetic_motion, synthetic_video
 from emogene_jax.emotion_to_video import rig as rigs
@@ -18,32 +30,56 @@ from emogene_jax.emotion_to_video.fit import Fields
 from emogene_jax.emotion_to_video.render import Renderer
 from emogene_jax.emotion_to_video.torso import TorsoField, fit_pose_code
 from emogene_jax.motion_to_emotion.expressions import emotion_displacement
-from emogene_jax.signals import EMOTIONS, Pose, motion_to_landmarks
+from emogene_jax.signals import EMOTIONS, FPS, Pose, motion_to_landmarks
+from emogene_jax.video import write_video
+
+COUNTINGS = ("device", "host", "video")
+FRAMES = {1024: 8}  # of an untrained head; else 32
 
 
 def main(tiny=False):
-    """One line a size and a way of counting."""
-    frames = 8 if tiny else 32
-    for size in (64,) if tiny else (128, 256, 512):
-        fields, motion, pose = untrained(size, frames)
-        one = (motion[:1], Pose(*(part[:1] for part in pose)))
-        for batch in (1,) if tiny else (1, 8):
+    """One line a size, a batch and a way of counting."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("person", nargs="*", metavar="AVATAR SPEECH")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256, 512, 1024])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--seconds", type=float, default=10.0)
+    args = parser.parse_args()
+    if len(args.person) not in (0, 2):
+        parser.error("expected AVATAR SPEECH, or neither")
+    parallel.enable_compilation_cache()
+    if args.person:
+        told = {"avatar": Path(args.person[0]).name}
+        people = [spoken(*args.person, round(FPS * args.seconds))]
+    else:
+        told = {"avatar": "untrained"}
+        sizes = (64,) if tiny else args.sizes
+        people = (
+            untrained(size, 8 if tiny else FRAMES.get(size, 32)) for size in sizes
+        )
+    for fields, motion, pose in people:
+        for batch in (1,) if tiny else args.batches:
             renderer = Renderer(fields, batch)
-            _time("device", renderer, motion, pose, tiny)
-            _time("host", renderer, motion, pose, tiny)
-            if batch == 1:
-                _time("latency", renderer, *one, tiny)
+            for counting in COUNTINGS:
+                _time(counting, renderer, motion, pose, tiny, told)
+        one = motion[:1], Pose(*(part[:1] for part in pose))
+        _time("latency", Renderer(fields, 1), *one, tiny, told)
 
 
-def _time(counting, renderer, motion, pose, tiny):
-    """One line: frames per second on the device, on the host, or of single frames."""
+def _time(counting, renderer, motion, pose, tiny, told):
+    """One line of one way of counting."""
 
     def call():
         if counting == "device":
             return [ready for ready, _ in renderer.dispatch(motion, pose)]
-        return list(renderer.frames(motion, pose))
+        frames = renderer.frames(motion, pose)
+        if counting != "video":
+            return list(frames)
+        with tempfile.TemporaryDirectory() as folder:
+            return write_video(Path(folder) / "out.mp4", frames)
 
-    result = timing.measure(call, 2 if tiny else 5, 1)
+    # A speech is hundreds of frames, and each of them is waited for.
+    result = timing.measure(call, 2 if tiny else 3 if len(motion) > 100 else 5, 1)
     timing.emit(
         "render_fps",
         result,
@@ -53,7 +89,23 @@ def _time(counting, renderer, motion, pose, tiny):
         frames=len(motion),
         samples=renderer.fields.samples,
         fps=round(1e3 * len(motion) / result["median_ms"], 2),
+        **told,
     )
+
+
+def spoken(folder: str, speech: str, frames: int):
+    """(Fields, motion [T, 68, 3], Pose) of an avatar that says a speech happily."""
+    from emogene_jax.audio.features import audio_features
+    from emogene_jax.audio.load import load_audio
+    from emogene_jax.avatar import load_avatar
+    from emogene_jax.pipeline import perform
+
+    person = load_avatar(Path(folder))
+    features = audio_features(
+        load_audio(speech)[: frames * 640], person.info["content"]
+    )
+    acted = perform(person, features, [(0.0, "happy", 1.0)], 0)
+    return person.fields, acted.motion, acted.pose
 
 
 def random_faces(frames: int, rng: np.random.Generator) -> np.ndarray:
