@@ -7,8 +7,9 @@ speed, and how large a step is where speech and silence meet against the 99th pe
 of the source's steps; without an avatar of synthetic heads. The lips, of an avatar:
 tracked on rendered frames, how much the mouth's opening and width vary in idle video
 against speech. A mouth that a head turns away looks narrower, so each rendering is
-compared, frame by frame, with one of a face at rest in the same poses; `raw` shares are
-without that.
+compared, frame by frame, with one of a face at rest in the same poses, and the tracker
+sees the wider mouth of a face whose lids close, so that above the nose's ridge the
+picture is that of the face at rest. `lids`: without the second; `raw`: without either.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from emogene_jax.signals import FPS, Pose
 
 IDLE = 60 * FPS  # frames of idle heads
 MOUTH = ("mouth_opening", "mouth_width")
+RIDGE = 29  # the landmark between eyes and lips that neither moves
 AROUND = FPS // 8  # frames before and after a joint that belong to it
 
 
@@ -106,25 +108,36 @@ def lips(person, speech, frames: int, seed: int) -> dict[str, float]:
     features = audio_features(sound, person.info["content"])
     renderer, model = Renderer(person.fields), find_model()
 
-    def watch(motion, pose, name):
-        shown = renderer.frames(motion, pose)
-        return geometry.measures(judge.watch(shown, model, name).landmarks)
+    def watch(frames, name):
+        seen = judge.watch(frames, model, name).landmarks
+        return seen, geometry.measures(seen)
 
     row: dict[str, float] = {}
     for name, acted in (
         ("speech", perform(person, features, [(0.0, "neutral", 1.0)], seed)),
         ("idle", perform_idle(person, frames, seed)),
     ):
-        found = watch(acted.motion, acted.pose, name)
-        still = watch(np.zeros_like(acted.motion), acted.pose, f"{name}, at rest")
+        shown = list(renderer.frames(acted.motion, acted.pose))
+        still = list(renderer.frames(np.zeros_like(acted.motion), acted.pose))
+        seen, rest = watch(still, f"{name}, at rest")
+        _, whole = watch(shown, name)
+        edges = seen[:, RIDGE, 1].round().astype(int)
+        halves = [
+            np.concatenate([above[:edge], below[edge:]])
+            for above, below, edge in zip(still, shown, edges, strict=True)
+        ]
+        _, lower = watch(halves, f"{name}, the lower half")
         for measure in MOUTH:
-            moved = found[measure] - still[measure]
-            row[f"{measure}_{name}"] = round(float(np.nanstd(moved)), 5)
-            row[f"{measure}_{name}_raw"] = round(float(np.nanstd(found[measure])), 5)
+            for kind, moved in (
+                ("", lower[measure] - rest[measure]),
+                ("_lids", whole[measure] - rest[measure]),
+                ("_raw", whole[measure]),
+            ):
+                row[f"{measure}_{name}{kind}"] = round(float(np.nanstd(moved)), 5)
     for measure in MOUTH:
-        for raw in ("", "_raw"):
-            idle, spoken = (row[f"{measure}_{x}{raw}"] for x in ("idle", "speech"))
-            row[f"{measure}_share{raw}"] = round(idle / spoken, 4)
+        for kind in ("", "_lids", "_raw"):
+            idle, spoken = (row[f"{measure}_{x}{kind}"] for x in ("idle", "speech"))
+            row[f"{measure}_share{kind}"] = round(idle / spoken, 4)
     return row
 
 
