@@ -58,7 +58,8 @@ def bake(field: HeadField, head: Prepared, rig, condition) -> Baked:
     planes = field.apply(params, state, head.fine, method="bake")
     nodes = node_points(state.warp.shape[1:4])
     nodes = (rig.warp_low + nodes * (rig.warp_high - rig.warp_low))[None]
-    back = (nodes - step_back(rig, state, nodes)).reshape(state.warp.shape)
+    back = nodes - step_back(rig, state, nodes)
+    back = back.reshape(*state.warp.shape[:4], 3)
     places = (rig.low + node_points(head.density.shape) * (rig.high - rig.low))[None]
     places = places - displacement(rig, back, places, read_nearest)
     occupied = read_box(rig, head.density, places).reshape(head.density.shape)

@@ -56,7 +56,7 @@ class HeadSize(NamedTuple):
 class FrameState(NamedTuple):
     """What a frame's condition makes of the field, ready to be sampled."""
 
-    warp: jax.Array  # [B, D, H, W, 3] cm
+    warp: jax.Array  # [B, D, H, W, 4] cm; the last is nothing: four are read as one
     planes: jax.Array  # [B, 3, coarse, coarse, F]
 
 
@@ -105,6 +105,7 @@ class HeadField(nn.Module):
         # Its gradient comes by another way (alignment.flow).
         correction = jax.lax.stop_gradient(self._correction(rig, condition))
         warp = warp + resized(correction, rig.warp_rest.shape[:3])
+        warp = jnp.pad(warp, [(0, 0)] * 4 + [(0, 1)])
         return FrameState(warp, self.coarse_planes + self._blended(rig, condition))
 
     def _blended(self, rig: Rig, condition):
@@ -227,12 +228,12 @@ def step_back(rig: Rig, state: FrameState, points):
 
 
 def displacement(rig: Rig, grid, points, read=read_grid):
-    """What grids [B, D, H, W, 3] over the warp's box hold at points [B, P, 3]; 0 outside
-    of it.
+    """What grids [B, D, H, W, 3 or more] over the warp's box hold at points [B, P, 3]; 0
+    outside of it.
 
     Args:
         read: read_grid, or read_nearest for a look into a coarse grid.
     """
     unit = (points - rig.warp_low) / (rig.warp_high - rig.warp_low)
     inside = jnp.all((unit >= 0) & (unit <= 1), -1, keepdims=True)
-    return jnp.where(inside, read(grid, unit), 0.0)
+    return jnp.where(inside, read(grid, unit)[..., :3], 0.0)
