@@ -98,6 +98,6 @@ def dense_march(field, params, rig, state, rays, samples):
         return density * read_box(rig, rig.hull, points), features
 
     seen, alpha, _ = gather(rays, edges, ask)
-    view = (state, seen, alpha, rays.directions)
+    view = (seen, alpha, rays.directions)
     colour = field.apply({"params": params}, *view, method="colour")
     return colour, jnp.where(far > near, alpha, 0.0)
