@@ -121,11 +121,7 @@ def lips(person, speech, frames: int, seed: int) -> dict[str, float]:
         still = list(renderer.frames(np.zeros_like(acted.motion), acted.pose))
         seen, rest = watch(still, f"{name}, at rest")
         _, whole = watch(shown, name)
-        edges = seen[:, RIDGE, 1].round().astype(int)
-        halves = [
-            np.concatenate([above[:edge], below[edge:]])
-            for above, below, edge in zip(still, shown, edges, strict=True)
-        ]
+        halves = below_the_ridge(still, shown, seen)
         _, lower = watch(halves, f"{name}, the lower half")
         for measure in MOUTH:
             for kind, moved in (
@@ -139,6 +135,16 @@ def lips(person, speech, frames: int, seed: int) -> dict[str, float]:
             idle, spoken = (row[f"{measure}_{x}{kind}"] for x in ("idle", "speech"))
             row[f"{measure}_share{kind}"] = round(idle / spoken, 4)
     return row
+
+
+def below_the_ridge(still, shown, seen) -> list[np.ndarray]:
+    """Pictures [H, W, 3] of still faces, and below the ridge of the nose, as landmarks
+    [T, 68, 2] px (NaN: no face) see it, those of faces that are shown."""
+    edges = np.nan_to_num(seen[:, RIDGE, 1]).round().astype(int)
+    return [
+        np.concatenate([above[:edge], below[edge:]])
+        for above, below, edge in zip(still, shown, edges, strict=True)
+    ]
 
 
 if __name__ == "__main__":

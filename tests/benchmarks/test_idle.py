@@ -53,3 +53,12 @@ def test_speech_and_silence_take_turns(idle):
     stretches, joints = idle.conversation(4)
     assert [start for start, _, _ in stretches[1:]] == joints.tolist()
     assert all(a[2] != b[2] for a, b in zip(stretches, stretches[1:], strict=False))
+
+
+def test_lips_are_judged_under_eyes_that_rest(idle):
+    still, shown = np.zeros((2, 8, 4, 3)), np.ones((2, 8, 4, 3))
+    seen = np.full((2, 68, 2), np.nan)
+    seen[0, idle.RIDGE] = 2.0, 4.6
+    one, lost = idle.below_the_ridge(still, shown, seen)
+    assert one[:5].max() == 0 and one[5:].min() == 1
+    assert lost.min() == 1  # no face was seen: nothing of it will count
