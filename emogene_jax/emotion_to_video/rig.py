@@ -9,7 +9,6 @@ talking see the same thing.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.interpolate import RegularGridInterpolator
 
 from emogene_jax.rigid import project
 from emogene_jax.signals import Camera, Pose
@@ -80,11 +79,9 @@ def fit_rig(
     spreader, shape = _spreader(rest_mesh, warp_low, warp_high, cell)
     fields = np.concatenate([basis, mean[None]]).reshape(keep + 1, -1, 3)
     grid = np.einsum("gm,cmi->cgi", spreader, fields).reshape(keep + 1, *shape, 3)
-    upper = len(halves[0][1])
-    moving = [
-        _moving(part, warp_low, warp_high, low, high)
-        for part in (grid[:upper], grid[upper:-1])
-    ]
+    boxes = warp_low, warp_high, low, high
+    parts = np.split(grid[:-1], [len(halves[0][1])])
+    moving = [_moving(part, *boxes) for part in parts]
     mean_condition = (flat @ project).mean(0)
     conditions = flat @ project - mean_condition
     return Rig(
@@ -97,10 +94,7 @@ def fit_rig(
                 conditions.max(0),
                 grid[:-1],
                 grid[-1],
-                warp_low,
-                warp_high,
-                low,
-                high,
+                *boxes,
                 hull,
                 moving,
             )
@@ -117,6 +111,8 @@ def _moving(grid, warp_low, warp_high, low, high, least=0.3, full=0.7):
     """Where displacements [C, D, H, W, 3] of the warp's box are large, seen on the head
     box's planes: [2, HULL, HULL] 0 to 1; least, full: of the largest, where it leaves 0
     and reaches 1."""
+    from scipy.interpolate import RegularGridInterpolator
+
     far = np.sqrt((grid**2).sum((0, 4)))  # [D, H, W]
     nodes = [np.linspace(low[i], high[i], HULL) for i in range(3)]
     axes = [np.linspace(warp_low[i], warp_high[i], far.shape[2 - i]) for i in range(3)]
