@@ -6,6 +6,8 @@ from PIL import Image
 
 from emogene_jax import talk
 from emogene_jax.avatar import save_avatar
+from emogene_jax.emotion_to_video.render import Renderer
+from emogene_jax.pipeline import perform_idle
 from emogene_jax.signals import UserError, motion_to_landmarks
 from emogene_jax.video import read_video, video_info
 
@@ -46,8 +48,19 @@ def test_saved_landmarks_drive_to_the_same_video(avatar, idled, person, tmp_path
     video, saved = idled
     again, saved_again = tmp_path / "again.mp4", tmp_path / "again.npz"
     talk.drive(avatar, saved, again, landmarks_out=saved_again)
-    first, second = read_video(video)[0], read_video(again)[0]
-    np.testing.assert_array_equal(first, second)
+    assert len(read_video(again)[0]) == len(read_video(video)[0])
+    # Before they are encoded: H.264 makes whole blocks of a pixel that is rounded the
+    # other way, as some are (landmarks went to cm and back; busy threads sum otherwise).
+    renderer = Renderer(person.fields)
+
+    def frames(motion, pose):
+        return np.stack(list(renderer.frames(motion, pose))).astype(int)
+
+    acted = perform_idle(person, 12, 2)
+    first, second = frames(*acted[:2]), frames(*talk._load(saved)[:2])
+    assert np.abs(first - second).max() <= 1 and np.abs(first - second).mean() < 0.01
+    beside = acted.pose._replace(translation=acted.pose.translation + 0.2)  # cm
+    assert np.abs(frames(acted.motion, beside) - first).mean() > 0.1
     with np.load(saved) as one, np.load(saved_again) as two:
         assert set(one.files) == {"landmarks", "rest", "rotation", "translation"}
         assert one["landmarks"].shape == (12, 68, 3)
