@@ -13,7 +13,7 @@ import numpy as np
 from emogene_jax.rigid import project
 from emogene_jax.signals import Camera, Pose
 
-HULL = 48  # nodes a side of the visual hull and of the occupancy grid
+HULL = 48  # nodes a side of the hull, the occupancy grid and `Rig.moving`
 NOSE_BASE, LOWER_LIDS, LIDS = 33, (40, 41, 46, 47), slice(36, 48)
 UPPER = np.r_[17:31, 36:48]  # brows, bridge of the nose, eyes
 LOWER = np.r_[:17, 31:36, 48:68]  # jaw, base of the nose, mouth
