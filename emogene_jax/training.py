@@ -114,14 +114,18 @@ def _torso(config, workdir):
     from emogene_jax.emotion_to_video.head import HeadSize
     from emogene_jax.emotion_to_video.stage import torso_stage
     from emogene_jax.emotion_to_video.stream import fed
-    from emogene_jax.emotion_to_video.torso import TorsoSize, fit_pose_code
+    from emogene_jax.emotion_to_video.torso import (
+        TorsoSize,
+        fit_pose_code,
+        torso_rows,
+    )
 
     if not config.frozen.head:
         raise UserError("config torso: frozen.head must name the head's work directory")
     portrait = _portrait(config)
     rig, code = fit.person_rig(portrait), fit_pose_code(portrait.pose)
     saved = checkpoint.load(config.frozen.head)
-    size = TorsoSize(**config.model.to_dict())
+    size = TorsoSize(**config.model.to_dict(), rows=torso_rows(portrait.torso_matte))
     fields = fit.Fields(
         rig,
         saved.params,

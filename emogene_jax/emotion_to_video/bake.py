@@ -33,7 +33,7 @@ class Baked(NamedTuple):
     """A frame, ready to be looked at."""
 
     state: FrameState  # of 1 frame
-    planes: jax.Array  # HeadField.bake
+    planes: Any  # HeadField.bake
     occupied: jax.Array  # [D, H, W] per cm, in the frame's own head space
 
 
@@ -41,21 +41,21 @@ class Prepared(NamedTuple):
     """A person's head, ready for every frame."""
 
     params: Any  # of the field
-    fine: jax.Array  # HeadField.first_of_fine, in half precision
+    still: Any  # HeadField.still
     density: jax.Array  # [D, H, W] per cm, of the rest face (march.seen_density)
 
 
 def prepare(field: HeadField, params, density) -> Prepared:
     """density: see Prepared."""
-    fine = field.apply({"params": params}, method="first_of_fine")
-    return Prepared(params, fine.astype(jnp.float16), density)
+    still = field.apply({"params": params}, method="still")
+    return Prepared(params, still, density)
 
 
 def bake(field: HeadField, head: Prepared, rig, condition) -> Baked:
     """A frame with condition [C]."""
     params = {"params": head.params}
     state = field.apply(params, rig, condition[None], method="frame")
-    planes = field.apply(params, state, head.fine, method="bake")
+    planes = field.apply(params, state, head.still, method="bake")
     nodes = node_points(state.warp.shape[1:4])
     nodes = (rig.warp_low + nodes * (rig.warp_high - rig.warp_low))[None]
     back = nodes - step_back(rig, state, nodes)

@@ -21,26 +21,34 @@ def read_planes(planes, uv):
     return _read_plane(planes.reshape(-1, features), offsets, (width, height), uv)
 
 
-def sum_planes(planes, uv):
-    """Sum [P, F] of what N planes [N, H, W, F] hold at uv [N, P, 2]; no gradients.
+def sum_planes(planes, uv, then):
+    """then(sum [P, F] of what N planes, each [H, W, F], hold at uv [N, P, 2])."""
 
-    A loop: what comes next is not fused with the reads, which would be made again for
-    each of its parts (ten times as long)."""
-    count, height, width, features = planes.shape
-    table = planes.reshape(-1, features)
+    def read():
+        pairs = zip(planes, uv, strict=True)
+        return then(sum(read_planes(plane, place) for plane, place in pairs))
 
-    def add(plane, total):
-        place = jax.lax.dynamic_index_in_dim(uv, plane, keepdims=False)
-        offset = plane * height * width
-        return total + _read_plane(table, offset, (width, height), place)
-
-    nothing = jnp.zeros((uv.shape[1], features))
-    return jax.lax.fori_loop(0, count, add, nothing)
+    return made_once(read, uv)
 
 
-def read_grid(grid, xyz):
+def made_once(make, of):
+    """make() -> array, as one pass over memory, whatever is made of it.
+
+    XLA:CPU fuses reads with what comes next, and makes them again for each of its parts
+    (ten times as long). Barriers don't hold it back, and what a loop makes is written by
+    one thread; a branch that it can't foretell is compiled by itself.
+
+    Args:
+        of: an array [...] that `make` depends on: without NaN, or all is NaN.
+    """
+    made = jax.eval_shape(make)
+    known = jnp.ravel(of)[0] <= jnp.inf
+    return jax.lax.cond(known, make, lambda: jnp.full(made.shape, jnp.nan, made.dtype))
+
+
+def read_grid(grid, xyz, share=1.0):
     """Features [..., P, F] of grids [..., D, H, W, F] at xyz [..., P, 3] = (column, row,
-    slice)."""
+    slice), times share [..., P] (as a factor of the weights it is free)."""
     depth, height, width, features = grid.shape[-4:]
     (x0, y0, z0), (wx, wy, wz) = _corners(xyz, (width, height, depth))
     base = _offsets(grid.shape[:-4], depth * height * width)
@@ -48,24 +56,28 @@ def read_grid(grid, xyz):
     corners = [
         (
             base + (dz * height + dy) * width + dx,
-            (wx if dx else 1 - wx) * (wy if dy else 1 - wy) * (wz if dz else 1 - wz),
+            (wx if dx else 1 - wx)
+            * (wy if dy else 1 - wy)
+            * (wz if dz else 1 - wz)
+            * share,
         )
         for dz, dy, dx in itertools.product((0, 1), repeat=3)
     ]
     return _blend(grid.reshape(-1, features), *corners)
 
 
-def read_nearest(grid, xyz):
-    """Features [..., P, F] of the nearest nodes of grids [..., D, H, W, F]."""
+def read_nearest(grid, xyz, share=1.0):
+    """Features [..., P, F] of the nearest nodes of grids [..., D, H, W, F], times share
+    [..., P]."""
     depth, height, width, features = grid.shape[-4:]
     size = jnp.array([width, height, depth], jnp.float32)
     x, y, z = jnp.moveaxis(
         jnp.round(jnp.clip(xyz, 0, 1) * (size - 1)).astype(jnp.int32), -1, 0
     )
     base = _offsets(grid.shape[:-4], depth * height * width)
-    return jnp.take(
-        grid.reshape(-1, features), base + (z * height + y) * width + x, axis=0
-    )
+    row = base + (z * height + y) * width + x
+    found = jnp.take(grid.reshape(-1, features), row, axis=0)
+    return jnp.expand_dims(share, -1) * found
 
 
 def resized(grid, shape):

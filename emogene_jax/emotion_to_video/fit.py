@@ -26,6 +26,7 @@ from emogene_jax.emotion_to_video.torso import (
     TorsoSize,
     fit_pose_code,
     pose_code,
+    torso_rows,
 )
 from emogene_jax.signals import NUM_LANDMARKS, Camera, Pose, landmarks_to_motion
 from emogene_jax.train.loop import TrainResult, train
@@ -159,6 +160,8 @@ def fit_fields(
     """
     rig = person_rig(portrait, varied)
     code = fit_pose_code(portrait.pose)
+    below = plan.torso_size._replace(rows=torso_rows(portrait.torso_matte))
+    plan = plan._replace(torso_size=below)
     filmed = resident(portrait, rig, code)
     shown = [filmed] if varied is None else [filmed, resident(varied, rig, code)]
     told = head_training(portrait.camera, plan, shown, rig, seed)

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from emogene_jax.emotion_to_video.encoding import (
+    made_once,
     read_grid,
     read_planes,
     resized,
@@ -150,33 +151,46 @@ class HeadField(nn.Module):
         _, read_all = jax.lax.scan(read, None, planes)
         features = [part[plane] for plane in range(3) for part in read_all]
         features = jnp.concatenate(features, -1)
-        before = features @ self.first + self.first_bias
-        return self._sample(before, points.shape[:2])
+        hidden = nn.relu(features @ self.first + self.first_bias)
+        return self._sample(hidden, points.shape[:2])
 
-    def first_of_fine(self):
-        """What the fine planes put into the first layer, and its bias, [3, fine, fine,
-        features]: the same for all frames."""
-        _, kernel = self._kernels()
+    def still(self, precision=jnp.float16):
+        """What the first layer gets in all frames alike: of the fine planes, and its bias,
+        [2, fine, fine, features], and all of the third plane, on which no condition acts,
+        [fine, fine, features]. Half precision is half of the memory to read."""
+        coarse_kernel, kernel = self._kernels()
         put = jnp.einsum("prcf,pfn->prcn", self.fine_planes, kernel)
-        return put.at[0].add(self.first_bias)
+        put = put.at[0].add(self.first_bias)
+        third = put[2] + self._refined(self.coarse_planes[2:], coarse_kernel[2:])[0]
+        return put[:2].astype(precision), third.astype(precision)
 
-    def bake(self, state: FrameState, fine):
-        """All that the first layer gets of the one frame of `state`, [3, fine, fine,
-        features]; fine: first_of_fine."""
+    def bake(self, state: FrameState, still):
+        """All that the first layer gets of the one frame of `state`: three planes [fine,
+        fine, features]."""
+        fine, third = still
         kernel, _ = self._kernels()
-        coarse = jnp.einsum("prcf,pfn->prcn", state.planes[0], kernel)
+
+        def both():
+            coarse = self._refined(state.planes[0, :2], kernel[:2])
+            return (coarse + fine).astype(fine.dtype)
+
+        return *made_once(both, state.planes), third
+
+    def _refined(self, coarse, kernel):
+        """What coarse planes [N, coarse, coarse, F] put into the first layer by kernels
+        [N, F, features], at the fine planes' nodes, [N, fine, fine, features]."""
+        put = jnp.einsum("prcf,pfn->prcn", coarse, kernel)
         place = jnp.arange(self.size.fine)
         low = jnp.minimum(place // self.size.refine, self.size.coarse - 2)
         high = (place / self.size.refine - low)[:, None]
-        rows = coarse[:, low] * (1 - high[:, None]) + coarse[:, low + 1] * high[:, None]
-        whole = rows[:, :, low] * (1 - high) + rows[:, :, low + 1] * high
-        return (whole + fine).astype(fine.dtype)
+        rows = put[:, low] * (1 - high[:, None]) + put[:, low + 1] * high[:, None]
+        return rows[:, :, low] * (1 - high) + rows[:, :, low + 1] * high
 
     def baked_face(self, rig: Rig, planes, points):
         """As rest_face, of the one frame whose planes were baked, at points [1, P, 3]:
         12 reads and no first product."""
-        before = sum_planes(planes, sides(rig, points[0]))
-        return self._sample(before, points.shape[:2])
+        hidden = sum_planes(planes, sides(rig, points[0]), nn.relu)
+        return self._sample(hidden, points.shape[:2])
 
     def _kernels(self):
         """The first layer's kernel, as the coarse and the fine planes meet it: [3, F,
@@ -184,9 +198,8 @@ class HeadField(nn.Module):
         kernel = self.first.reshape(3, -1, self.size.features)
         return jnp.split(kernel, [self.size.coarse_features], 1)
 
-    def _sample(self, before, shape):
-        """Density [B, P] and features [B, P, F] of what the first layer got, flat."""
-        hidden = nn.relu(before)
+    def _sample(self, hidden, shape):
+        """Density [B, P] and features [B, P, F] of what the first layer gave, flat."""
         # 2 / cm at the start: a ray that is new to a place can see into it.
         density = jnp.exp(jnp.clip(self.opacity(hidden)[:, 0] + 0.7, -12.0, 6.0))
         return density.reshape(shape), hidden.reshape(*shape, -1)
@@ -235,5 +248,5 @@ def displacement(rig: Rig, grid, points, read=read_grid):
         read: read_grid, or read_nearest for a look into a coarse grid.
     """
     unit = (points - rig.warp_low) / (rig.warp_high - rig.warp_low)
-    inside = jnp.all((unit >= 0) & (unit <= 1), -1, keepdims=True)
-    return jnp.where(inside, read(grid, unit)[..., :3], 0.0)
+    inside = jnp.all((unit >= 0) & (unit <= 1), -1).astype(unit.dtype)
+    return read(grid, unit, inside)[..., :3]

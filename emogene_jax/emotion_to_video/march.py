@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from emogene_jax.emotion_to_video import occupancy
-from emogene_jax.emotion_to_video.encoding import read_nearest
+from emogene_jax.emotion_to_video.encoding import made_once, read_nearest
 from emogene_jax.emotion_to_video.head import displacement
 from emogene_jax.emotion_to_video.volume import composite
 
@@ -47,19 +47,20 @@ def march(field, params, rig, density, state, rays, samples, key=None):
 
 
 def look_along(rays, near, far, there):
-    """Densities [BINS, ...] per cm in the middles of equal bins of rays [..., 3].
-
-    A loop: what sums the densities would else look for them again for each sum.
+    """Densities [BINS, ..., R] per cm in the middles of equal bins of rays [..., R, 3].
 
     Args:
-        near, far: [...] cm. there: density [...] at points [..., 3].
+        near, far: [..., R] cm. there: density [..., P] at points [..., P, 3].
     """
 
-    def look(distance):
-        return there(rays.origins + distance[..., None] * rays.directions)
+    def look():
+        middles = occupancy.bin_centres(near, far, BINS).swapaxes(-1, -2)
+        origins, directions = (part[..., None, :, :] for part in rays)
+        points = origins + middles[..., None] * directions
+        flat = points.reshape(*points.shape[:-3], -1, 3)
+        return jnp.moveaxis(there(flat).reshape(middles.shape), -2, 0)
 
-    middles = occupancy.bin_centres(near, far, BINS)
-    return jax.lax.map(look, jnp.moveaxis(middles, -1, 0))
+    return made_once(look, near)
 
 
 def gather(rays, edges, ask):

@@ -8,8 +8,9 @@ grid says that light is stopped. Shapes are static whatever the grid holds.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from emogene_jax.emotion_to_video.encoding import read_nearest
+from emogene_jax.emotion_to_video.encoding import made_once, read_nearest
 
 
 def box_interval(rays, low, high):
@@ -54,8 +55,10 @@ def place_edges(density, near, far, count, key=None):
         aim = jnp.clip(part + shift, 0.0, 1.0) * total
         return near + width * jnp.clip((aim - before) / weight, 0.0, 1.0).sum(0)
 
-    edges = jax.lax.map(edge, jnp.arange(count + 1) / count)
-    return jnp.moveaxis(edges, 0, -1)
+    def edges():
+        return jnp.stack([edge(part) for part in np.arange(count + 1) / count], -1)
+
+    return made_once(edges, near)
 
 
 def _sum_before(values):

@@ -117,6 +117,7 @@ class Renderer:
         fields = self.fields
         head, torso = HeadField(fields.head_size), TorsoField(fields.torso_size)
         camera, size = fields.camera, fields.camera.size
+        top = fields.torso_size.top(size)
 
         def one(rig, trained, behind, condition, code, rotation, translation, corner):
             prepared, torso_params = trained
@@ -129,16 +130,16 @@ class Renderer:
             )
             back = behind
             if fields.torso is not None:
-                number = jnp.arange(size * size)[None]
+                number = jnp.arange(top * size, size * size)[None]
                 rows, columns = number // size, number % size
                 torso_colour, opacity = torso.apply(
                     {"params": torso_params},
                     code[None],
                     pixel_place(rows, columns, camera),
-                    layer.reshape(1, -1, 4),
+                    layer[top:].reshape(1, -1, 4),
                 )
-                back = over(torso_colour[0], opacity[0], behind.reshape(-1, 3))
-                back = back.reshape(size, size, 3)
+                below = over(torso_colour[0], opacity[0], behind[top:].reshape(-1, 3))
+                back = jnp.concatenate([behind[:top], below.reshape(-1, size, 3)])
             frame = layer[..., :3] + (1 - layer[..., 3:]) * back
             return to_bytes(frame), to_bytes(layer)
 

@@ -17,17 +17,16 @@ from emogene_jax.emotion_to_video.head import HeadField, HeadSize, step_back
 from emogene_jax.emotion_to_video.march import march, seen_density
 from emogene_jax.emotion_to_video.render import over, pixel_place, to_bytes
 from emogene_jax.emotion_to_video.rig import HULL, Rig
-from emogene_jax.emotion_to_video.torso import TorsoField, TorsoSize
+from emogene_jax.emotion_to_video.torso import NECK, TorsoField, TorsoSize
 from emogene_jax.rigid import project
 from emogene_jax.signals import NUM_LANDMARKS, Camera, Stage
 
 EYES = slice(36, 48)
 MOUTH = slice(48, 68)
-NECK = 0.12  # how far it goes on under the head, in heights of the picture
 SOLID = 0.3  # a ray above this alpha has met something
 FOG_DEPTH = 0.3  # cm of ray, by which fog is judged
-# What a frame is drawn for: its head, mouth, eyes, or all of it.
-HEAD_BOX, MOUTH_BOX, EYES_BOX, PICTURE = range(4)
+# What a frame is drawn for: its head, mouth, eyes, or all rows that may show a torso.
+HEAD_BOX, MOUTH_BOX, EYES_BOX, TORSO_ROWS = range(4)
 
 
 def resident_frames(portrait, condition, upper, code):
@@ -201,7 +200,8 @@ def torso_stage(
         return loss, (aux, metrics)
 
     def sample(resident, key, step):
-        return draw_rays(resident, key, np.full(frames, PICTURE), rays)
+        regions, top = np.full(frames, TORSO_ROWS), size.top(camera.size)
+        return draw_rays(resident, key, regions, rays, top)
 
     def images(params, aux, frozen, batch):
         # A torso of the batch without its head, over grey.
@@ -233,15 +233,15 @@ def over_grey(layer):
     return layer[..., :3] + 0.5 * (1 - layer[..., 3:])
 
 
-def draw_rays(resident, key, regions, rays):
+def draw_rays(resident, key, regions, rays, top=0):
     """Random pixels of random frames, with all that the losses want to know of them.
 
     Args:
         resident: resident_frames, or the batch of them that the host picked: rows, and
             beside them "others" [B, C], the conditions of as many more.
-        regions: [B] HEAD_BOX, MOUTH_BOX, EYES_BOX or PICTURE: what each frame is drawn
-            for.
-        rays: of each frame.
+        regions: [B] HEAD_BOX, MOUTH_BOX, EYES_BOX or TORSO_ROWS: what each frame is
+            drawn for.
+        rays: of each frame. top: the first of the TORSO_ROWS.
     """
     frame_key, other_key, place_key = jax.random.split(key, 3)
     if "others" in resident:
@@ -252,10 +252,10 @@ def draw_rays(resident, key, regions, rays):
             for k in (frame_key, other_key)
         )
         others = resident["condition"][other]
-    return _draw_pixels(resident, t, others, place_key, regions, rays)
+    return _draw_pixels(resident, t, others, place_key, regions, rays, top)
 
 
-def _draw_pixels(resident, t, others, key, regions, rays):
+def _draw_pixels(resident, t, others, key, regions, rays, top):
     """Random pixels of the frames t [B].
 
     A frame that is drawn for its mouth is told another one's brows and eyes (of others,
@@ -263,8 +263,8 @@ def _draw_pixels(resident, t, others, key, regions, rays):
     not to be read off the other half, or a blink would change the lips.
     """
     _, height, width = resident["head_matte"].shape
-    picture = jnp.broadcast_to(jnp.array([0.0, 0.0, height, width]), (len(t), 1, 4))
-    boxes = jnp.concatenate([resident["boxes"][t], picture], 1)
+    below = jnp.broadcast_to(jnp.array([top, 0.0, height, width]), (len(t), 1, 4))
+    boxes = jnp.concatenate([resident["boxes"][t], below], 1)
     box = boxes[jnp.arange(len(t)), regions][:, None]  # [B, 1, 4]
     u = jax.random.uniform(key, (len(t), rays, 2))
     place = box[..., :2] + u * (box[..., 2:] - box[..., :2])

@@ -6,6 +6,7 @@ head, the pose acts once a frame: a coarse grid of 2-D displacements and a bias,
 linear in a small pose code.
 """
 
+import math
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -16,6 +17,7 @@ from emogene_jax.emotion_to_video.encoding import read_planes
 from emogene_jax.signals import Pose
 
 CODES = 12  # numbers that a pose code has
+NECK = 0.12  # how far it goes on under the head, in heights of the picture
 
 
 class TorsoSize(NamedTuple):
@@ -26,6 +28,11 @@ class TorsoSize(NamedTuple):
     features: int = 8
     warp: int = 6  # nodes a side of the displacement grid
     hidden: int = 32
+    rows: int = 1 << 16  # of the picture, from below, that may show it (torso_rows)
+
+    def top(self, height: int) -> int:
+        """The first row of a picture that may show it."""
+        return max(0, height - self.rows)
 
 
 class TorsoField(nn.Module):
@@ -56,6 +63,15 @@ class TorsoField(nn.Module):
         hidden = nn.relu(nn.Dense(s.hidden, name="second")(hidden))
         out = nn.Dense(4, name="last")(hidden)
         return nn.sigmoid(out[..., :3]), nn.sigmoid(out[..., 3])
+
+
+def torso_rows(torso_matte: np.ndarray) -> int:
+    """How many rows of the picture, from below, may show the torso of mattes [T, H, W]:
+    as far up as it was seen, and the neck under the head."""
+    height = torso_matte.shape[1]
+    seen = (torso_matte > 127).any((0, 2))
+    above = int(seen.argmax()) if seen.any() else height - 1
+    return min(height, height - above + math.ceil(NECK * height))
 
 
 class PoseCode(NamedTuple):

@@ -141,9 +141,9 @@ def test_a_baked_frame_is_that_frame(
     state = field.apply(variables, device_rig, conditions[:1], method="frame")
     points, _ = samples(untrained.rig, 1, 200)
     true = field.apply(variables, device_rig, state, points, method="rest_face")
-    fine = field.apply(variables, method="first_of_fine").astype(precision)
-    planes = field.apply(variables, state, fine, method="bake")
-    assert planes.shape == (3, TINY.fine, TINY.fine, TINY.features)
+    still = field.apply(variables, precision, method="still")
+    planes = field.apply(variables, state, still, method="bake")
+    assert [plane.shape for plane in planes] == [(TINY.fine, TINY.fine, TINY.features)] * 3
     found = field.apply(variables, device_rig, planes, points, method="baked_face")
     for mine, its in zip(found, true, strict=True):
         np.testing.assert_allclose(mine, its, atol=most * np.abs(its).max())
@@ -232,7 +232,7 @@ def test_half_a_face_is_not_told_by_the_other_half(resident):
         (of_lips,) = np.nonzero((known[:, ~upper] == told[~upper]).all(1))
         assert len(of_brows) and len(of_lips)
         whole = set(of_brows) & set(of_lips)
-        assert bool(whole) == (frame % 4 in (stages.HEAD_BOX, stages.PICTURE))
+        assert bool(whole) == (frame % 4 in (stages.HEAD_BOX, stages.TORSO_ROWS))
         # And it is the half that it is told whose pixels are asked for.
         if frame % 4 == stages.MOUTH_BOX:
             t, rows, columns = of_lips[0], batch["rows"][frame], batch["columns"][frame]

@@ -29,7 +29,7 @@ class Balls(NamedTuple):
         if method == "frame":
             rig, _ = inputs
             return FrameState(rig.warp_rest[None], None)
-        if method in ("first_of_fine", "bake"):
+        if method in ("still", "bake"):
             return jnp.zeros(1)
         if method == "colour":
             return inputs[0]  # what is gathered is colour already
