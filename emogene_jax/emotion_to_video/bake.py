@@ -21,12 +21,13 @@ from emogene_jax.emotion_to_video.head import (
     step_back,
 )
 from emogene_jax.emotion_to_video.march import gather, look_along, read_box
+from emogene_jax.parallel import loops_on_device
 from emogene_jax.signals import Rays
 
 BLOCKS = 128  # across a picture: of pixels that look for the head once for all of them
 SEEN = 0.01  # the optical depth from which on there is something to see
 MARGIN = 2  # blocks around those that meet something, that are marched as well
-RAYS = 2048  # at a time
+SAMPLES = 1 << 15, 1 << 20  # at a time, on a CPU (as its cache is) and on a GPU
 
 
 class Baked(NamedTuple):
@@ -82,7 +83,8 @@ def render_head(field, params, rig, baked, pose, camera, corner, side, samples):
     seen = (met.mean(0) * (far - near) > SEEN).reshape(across, across)
     seen = maximum_around(seen, MARGIN).reshape(-1)
     place = jnp.cumsum(seen) - 1  # of a block among those that are seen
-    count = min(max(1, RAYS // block**2), len(seen))  # of blocks in a turn
+    rays = SAMPLES[loops_on_device()] // samples
+    count = min(max(1, rays // block**2), len(seen))  # of blocks in a turn
     size = -(-len(seen) // count) * count
     chosen = jnp.nonzero(seen, size=size, fill_value=0)[0]
 

@@ -88,7 +88,7 @@ def test_rays_of_picked_frames_are_those_of_resident_ones(stage, parts):
     key, regions = jax.random.key(1), np.arange(8) % 4
     drawn = stages.draw_rays(shared | batch, key, regions, 40)
     place_key = jax.random.split(key, 3)[2]
-    inputs = batch["number"], batch["others"], place_key, regions, 40
+    inputs = batch["number"], batch["others"], place_key, regions, 40, 0
     expected = stages._draw_pixels(data, *inputs)
     chex.assert_trees_all_equal(drawn, expected)
     resident = stages.draw_rays(data, key, regions, 40)
