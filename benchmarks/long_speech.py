@@ -133,7 +133,7 @@ def untrained():
         model, jax.random.key(0), content, content[..., 0], *still, noise
     )
     info = {"audio_to_motion": PERSON_SIZE, "content": LOG_MEL}
-    return Avatar(None, {"params": params, "aux": aux}, *[None] * 4, info)
+    return Avatar(None, {"params": params, "aux": aux}, *[None] * 5, info)
 
 
 def write_speech(path: Path, seconds: int) -> None:

@@ -76,7 +76,7 @@ def learn(person, plan: fit.Plan, work: Path, name: str, seed: int) -> None:
     torso = fit._train_torso(person.training, plan, *data)
     torso_s = time.perf_counter() - began
     fields = fields._replace(torso=torso.ema_params)
-    rendered, heads = rerender(Avatar(fields, *[None] * 6), person.held)
+    rendered, heads = rerender(Avatar(fields, *[None] * 7), person.held)
     found = scores(person.held, rendered, heads)
     told = {
         "seconds_head": round(watch.seconds, 2),

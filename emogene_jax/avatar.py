@@ -28,7 +28,7 @@ from emogene_jax.motion_to_emotion.deformation import layout as deformation_layo
 from emogene_jax.motion_to_emotion.manifold import Manifold
 from emogene_jax.signals import NUM_LANDMARKS, Camera, Pose, UserError
 
-FORMAT = 5
+FORMAT = 6
 
 
 class Avatar(NamedTuple):
@@ -39,6 +39,7 @@ class Avatar(NamedTuple):
     deformation: Any  # parameters
     manifold: Manifold
     rest: np.ndarray  # [68, 3] cm
+    shut: np.ndarray  # [12, 3] eye distances: the motion of lids that are shut
     pose: Pose  # the portrait's, in order
     info: dict  # "audio_to_motion": its sizes; "content"; "request"; ...
 
@@ -54,6 +55,7 @@ def save_avatar(avatar: Avatar, folder: Path) -> None:
     person = {
         "manifold": avatar.manifold._asdict(),
         "rest": avatar.rest,
+        "shut": avatar.shut,
         "pose": avatar.pose._asdict(),
     }
     _save(folder / "person.safetensors", person)
@@ -110,6 +112,7 @@ def _assemble(header, parts) -> Avatar:
         parts["deformation"],
         Manifold(**person["manifold"]),
         person["rest"],
+        person["shut"],
         Pose(**person["pose"]),
         dict(header["info"]),
     )
@@ -134,6 +137,7 @@ def _misfit(avatar: Avatar, parts: dict) -> str | None:
         "person": {
             "manifold": Manifold(flat, basis, numbers, numbers)._asdict(),
             "rest": shape(NUM_LANDMARKS, 3),
+            "shut": shape(12, 3),
             "pose": pose._asdict(),
         },
     }

@@ -28,7 +28,7 @@ from emogene_jax.data.synthetic import make_take
 from emogene_jax.emotion_to_video.fit import Plan as FieldPlan
 from emogene_jax.emotion_to_video.fit import fit_fields
 from emogene_jax.emotions import emotion_curve
-from emogene_jax.motion_to_emotion.blink import add_blinks, natural_blinks
+from emogene_jax.motion_to_emotion.blink import add_blinks, natural_blinks, shut_lids
 from emogene_jax.motion_to_emotion.deformation import deform
 from emogene_jax.motion_to_emotion.fit import fit_prior, fit_style
 from emogene_jax.motion_to_emotion.manifold import fit_manifold, project
@@ -90,7 +90,7 @@ def perform_in_stretches(
             done = part.stop
             motion = deform(avatar.deformation, motion, weights[part], intensity[part])
             motion = project(avatar.manifold, np.asarray(motion), KEEPING)
-            yield add_blinks(motion, blinks[part], avatar.rest)
+            yield add_blinks(motion, blinks[part], avatar.rest, avatar.shut)
 
     return stretches(), head_poses(avatar.pose, features.speech, seed)
 
@@ -209,7 +209,7 @@ def perform_idle(avatar: Avatar, frames: int, seed: int = 0) -> Performance:
     """`frames` frames of listening: closed lips, blinks, the idle sampler's poses."""
     still = np.zeros((frames, NUM_LANDMARKS, 3), np.float32)
     blinks = natural_blinks(frames, np.random.default_rng([seed, 1]))
-    motion = add_blinks(still, blinks, avatar.rest)
+    motion = add_blinks(still, blinks, avatar.rest, avatar.shut)
     return Performance(motion, sample_idle(avatar.pose, frames, seed))
 
 
@@ -295,7 +295,9 @@ def learn(
     info = {"audio_to_motion": sizes, "content": content}
     both = [portrait] if varied is None else [portrait, varied]
     landmarks = np.concatenate([part.landmarks for part in both])
-    manifold = fit_manifold(landmarks_to_motion(landmarks, portrait.rest))
-    person = (manifold, portrait.rest, one_after_the_other(portrait))
+    motion = landmarks_to_motion(landmarks, portrait.rest)
+    shut = shut_lids(motion[: len(portrait.landmarks)], portrait.rest)
+    poses = one_after_the_other(portrait)
+    person = (fit_manifold(motion), portrait.rest, shut.astype(np.float32), poses)
     avatar = Avatar(fields, trained, deformation, *person, info)
     return avatar, results

@@ -225,6 +225,7 @@ def person(filmed, untrained):
         jax.device_get(deformation["params"]),
         fit_manifold(np.random.default_rng(0).normal(0, 0.3, (300, 68, 3))),
         filmed.rest,
+        np.zeros((12, 3), np.float32),
         filmed.pose,
         info,
     )

@@ -26,7 +26,7 @@ from emogene_jax.signals import Rays
 
 BLOCKS = 128  # across a picture: of pixels that look for the head once for all of them
 SEEN = 0.01  # the optical depth from which on there is something to see
-MARGIN = 2  # blocks around those that meet something, that are marched as well
+MARGIN = 1  # blocks around those that meet something, that are marched as well
 SAMPLES = 1 << 15, 1 << 20  # at a time, on a CPU (as its cache is) and on a GPU
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 
 from emogene_jax.face import landmarks as lm
+from emogene_jax.face.lids import Face, blinking, lend_lids
 from emogene_jax.rigid import project
 from emogene_jax.signals import (
     Camera,
@@ -23,6 +24,7 @@ from emogene_jax.signals import (
 _OPEN_LIPS = 1.5  # cm, the least gap of the lips in a reference shape
 _GRID = 48  # cells a side on which a warp is computed
 _LEAST_AREA = 0.15  # to which a warp may shrink a pixel; 0 would be a fold
+_BLINKS = 0.2  # of the frames, in which the person blinks
 _UPPER_OVAL = lm.FACE_OVAL[:9] + lm.FACE_OVAL[-8:]  # temple, forehead, temple
 
 
@@ -168,7 +170,8 @@ def augment(
     rng: np.random.Generator,
     count: int,
 ) -> Augmented:
-    """`count` frames with expressions they did not have.
+    """`count` frames with expressions they did not have; in some of them the person
+    blinks, where any frame shows how.
 
     Args:
       frames: [T, H, H, 3] uint8; mattes: head and torso [T, H, H] uint8.
@@ -185,10 +188,17 @@ def augment(
     poses = Pose(pose.rotation[source], pose.translation[source])
     old, new = project(mesh[source], *poses, camera), project(moved, *poses, camera)
     pictures, heads, torsos = [], [], []
+    donors = blinking(mesh)
+    blinks = rng.random(count) < (_BLINKS if len(donors) else 0)
     for k, number in enumerate(source):
         picture, (head, torso) = warp_frame(
             frames[number], [matte[number] for matte in mattes], old[k], new[k]
         )
+        if blinks[k]:
+            donor = rng.choice(donors)
+            of = Face(frames[donor], mesh[donor], *(part[donor] for part in pose))
+            to = Face(picture, moved[k], *(part[k] for part in poses))
+            picture, moved[k] = lend_lids(to, of, rest_mesh, camera)
         pictures.append(picture)
         heads.append(head)
         torsos.append(torso)

@@ -13,6 +13,8 @@ _UPPER_SHARE = 0.88  # of the closing; the lower lid rises by the rest
 INTERVAL = (2.0, 6.0)  # seconds between blinks
 DURATION = (0.2, 0.35)  # seconds a blink lasts
 _CLOSING = 0.35  # of the duration; opening is slower
+_SHUT = 0.5  # the closure that tracked lids reach where they are shut
+LIDS = slice(36, 48)
 
 
 def natural_blinks(frames: int, rng: np.random.Generator) -> np.ndarray:
@@ -35,11 +37,20 @@ def natural_blinks(frames: int, rng: np.random.Generator) -> np.ndarray:
     return closure.astype(np.float32)
 
 
-def add_blinks(motion: np.ndarray, closure: np.ndarray, rest: np.ndarray) -> np.ndarray:
+def add_blinks(
+    motion: np.ndarray,
+    closure: np.ndarray,
+    rest: np.ndarray,
+    shut: np.ndarray | None = None,
+) -> np.ndarray:
     """Motion [T, 68, 3] (eye distances) with the lids shut by closure [T] in 0..1.
 
-    rest [68, 3] in cm says how far the lids are apart. The lids never cross, not even
-    where they do in the given motion.
+    The lids never cross, not even where they do in the given motion.
+
+    Args:
+        rest: [68, 3] cm, says how far the lids are apart.
+        shut: [12, 3], the motion of a person's lids that are shut (shut_lids); None =
+            each meets the other.
     """
     motion = np.array(motion, np.float32)
     face = (rest / eye_distance(rest)).astype(np.float32)
@@ -47,10 +58,22 @@ def add_blinks(motion: np.ndarray, closure: np.ndarray, rest: np.ndarray) -> np.
     lower = face[LOWER_LIDS] + motion[:, LOWER_LIDS]
     meeting = (1 - _UPPER_SHARE) * upper + _UPPER_SHARE * lower
     crossed = upper[..., 1] < lower[..., 1]
-    shut = np.where(crossed, 1.0, np.asarray(closure)[:, None])[..., None]
-    motion[:, UPPER_LIDS] += (shut * (meeting - upper)).astype(np.float32)
-    motion[:, LOWER_LIDS] += (shut * (meeting - lower)).astype(np.float32)
+    closure = np.asarray(closure)[:, None]
+    share = np.where(crossed, 1.0, closure if shut is None else 0.0)[..., None]
+    motion[:, UPPER_LIDS] += (share * (meeting - upper)).astype(np.float32)
+    motion[:, LOWER_LIDS] += (share * (meeting - lower)).astype(np.float32)
+    if shut is not None:
+        motion[:, LIDS] += closure[..., None] * (shut - motion[:, LIDS])
     return motion
+
+
+def shut_lids(motion: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """The motion [12, 3] of a person's lids that are shut, of motion [T, 68, 3] that was
+    filmed: a tracker sees shut lids apart. Where they were never shut, both meet."""
+    closure = lid_closure(motion, rest)
+    if closure.max() < _SHUT:
+        return add_blinks(np.zeros((1, *rest.shape)), np.ones(1), rest)[0, LIDS]
+    return np.median(motion[closure >= 0.9 * closure.max()][:, LIDS], 0)
 
 
 def lid_closure(motion: np.ndarray, rest: np.ndarray) -> np.ndarray:
@@ -74,8 +97,8 @@ def open_lids(motion: np.ndarray, rest: np.ndarray) -> np.ndarray:
     shut = np.convolve(shut, np.ones(5))[2:-2] > 0
     if shut.any() and not shut.all():
         time = np.arange(len(motion))
-        lids = motion[:, 36:48].reshape(len(motion), -1)
+        lids = motion[:, LIDS].reshape(len(motion), -1)
         for column in range(lids.shape[1]):
             lids[shut, column] = np.interp(time[shut], time[~shut], lids[~shut, column])
-        motion[:, 36:48] = lids.reshape(-1, 12, 3)
+        motion[:, LIDS] = lids.reshape(-1, 12, 3)
     return motion
