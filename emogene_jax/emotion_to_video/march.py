@@ -2,7 +2,6 @@
 shorter way of rendering (bake.py) is measured against.
 """
 
-import jax
 import jax.numpy as jnp
 
 from emogene_jax.emotion_to_video import occupancy

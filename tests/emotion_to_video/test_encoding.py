@@ -6,7 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emogene_jax.emotion_to_video.encoding import read_grid, read_nearest, read_planes
+from emogene_jax.emotion_to_video.encoding import (
+    made_once,
+    read_grid,
+    read_nearest,
+    read_planes,
+    sum_planes,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -83,3 +89,40 @@ def test_gradients_reach_the_tables_and_the_places():
     # What a read weighs in, it hands back: the weights of one read sum to 1.
     once = jax.grad(lambda planes: read_planes(planes, uv)[0, 0, 0])(planes)
     np.testing.assert_allclose(once.sum(), 1, rtol=1e-5)
+
+
+def test_a_share_is_a_factor_of_what_is_read():
+    grid = jnp.asarray(RNG.normal(size=(3, 4, 5, 2)), jnp.float32)
+    at = jnp.asarray(RNG.uniform(0, 1, (7, 3)), jnp.float32)
+    share = jnp.asarray(RNG.integers(0, 2, 7), jnp.float32)
+    for read in (read_grid, read_nearest):
+        expected = share[:, None] * read(grid, at)
+        np.testing.assert_allclose(read(grid, at, share), expected, atol=1e-6)
+
+
+def test_sums_are_of_every_plane_and_gradients_get_through():
+    planes = [jnp.asarray(RNG.normal(size=(4, 5, 3)), jnp.float32) for _ in range(3)]
+    uv = jnp.asarray(RNG.uniform(0, 1, (3, 7, 2)), jnp.float32)
+
+    def plainly(planes):
+        return jnp.tanh(sum(map(read_planes, planes, uv)))
+
+    def once(planes):
+        return sum_planes(planes, uv, jnp.tanh)
+
+    np.testing.assert_allclose(once(planes), plainly(planes), atol=1e-6)
+    mine, its = (
+        jax.grad(lambda p, f=f: jnp.sum(f(p) ** 2))(planes) for f in (once, plainly)
+    )
+    for one, other in zip(mine, its, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_what_is_made_once_hides_no_nan():
+    def double(x):
+        return made_once(lambda: 2 * x, x)
+
+    x = jnp.array([[1.0, -2.0], [3.0, jnp.inf]])
+    np.testing.assert_array_equal(jax.jit(double)(x), 2 * x)
+    assert jnp.isnan(double(x.at[0, 0].set(jnp.nan))).all()
+    assert jnp.isnan(double(x.at[1, 0].set(jnp.nan))[1, 0])

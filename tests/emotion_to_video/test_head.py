@@ -143,7 +143,9 @@ def test_a_baked_frame_is_that_frame(
     true = field.apply(variables, device_rig, state, points, method="rest_face")
     still = field.apply(variables, precision, method="still")
     planes = field.apply(variables, state, still, method="bake")
-    assert [plane.shape for plane in planes] == [(TINY.fine, TINY.fine, TINY.features)] * 3
+    assert [plane.shape for plane in planes] == [
+        (TINY.fine, TINY.fine, TINY.features)
+    ] * 3
     found = field.apply(variables, device_rig, planes, points, method="baked_face")
     for mine, its in zip(found, true, strict=True):
         np.testing.assert_allclose(mine, its, atol=most * np.abs(its).max())

@@ -236,6 +236,19 @@ def test_layers_and_background_make_the_frame(performance, untrained):
             np.testing.assert_array_equal(frame[empty], behind[empty])
 
 
+def test_above_its_rows_no_torso_is_drawn(rendered, performance, filmed, untrained):
+    size = untrained.torso_size._replace(rows=10)
+    low = untrained._replace(torso_size=size)
+    frames = np.stack(list(render.Renderer(low).frames(*performance)))
+    heads = np.stack(
+        list(render.Renderer(low._replace(torso=None)).frames(*performance))
+    )
+    top = size.top(filmed.camera.size)
+    np.testing.assert_array_equal(frames[:, top:], rendered[0][:, top:])
+    np.testing.assert_array_equal(frames[:, :top], heads[:, :top])
+    assert (frames[:, :top] != rendered[0][:, :top]).any()
+
+
 def test_another_background_shows(renderer, rendered, performance, untrained):
     black = np.zeros_like(untrained.background)
     frames = np.stack(list(renderer.frames(*performance, black)))

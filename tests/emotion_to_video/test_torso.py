@@ -14,6 +14,7 @@ from emogene_jax.emotion_to_video.torso import (
     TorsoSize,
     fit_pose_code,
     pose_code,
+    torso_rows,
 )
 from emogene_jax.rigid import rotation_exp
 from emogene_jax.signals import Pose
@@ -50,6 +51,16 @@ def test_codes_never_leave_what_a_portrait_has_shown():
 def test_a_still_portrait_does_not_amplify_noise():
     still = poses(turn=1e-5, shift=1e-4)
     assert np.abs(pose_code(fit_pose_code(still), still)).max() < 0.05
+
+
+def test_rows_reach_from_where_a_torso_was_seen_to_the_neck_under_the_head():
+    matte = np.zeros((3, 100, 40), np.uint8)
+    matte[0, 70:], matte[1, 62:, 5:9] = 255, 200
+    assert torso_rows(matte) == 38 + 12
+    assert TorsoSize(rows=50).top(100) == 50 and TorsoSize().top(100) == 0
+    matte[2, 3] = 255
+    assert torso_rows(matte) == 100
+    assert torso_rows(np.zeros_like(matte)) == 1 + 12
 
 
 def test_colour_and_opacity_of_places(untrained):

@@ -6,6 +6,7 @@ from emogene_jax.motion_to_emotion.blink import (
     add_blinks,
     natural_blinks,
     open_lids,
+    shut_lids,
 )
 from emogene_jax.motion_to_emotion.expressions import (
     LOWER_LIDS,
@@ -55,6 +56,28 @@ def test_lids_meet_and_never_cross():
     gaps = aperture(add_blinks(motion, closure, rest), rest)
     np.testing.assert_allclose(gaps[1], 0.5 * gaps[0], rtol=1e-4)
     np.testing.assert_allclose(gaps[2:], 0.0, atol=1e-5)
+
+
+def test_eyes_shut_as_they_were_filmed_shut():
+    rest = canonical_rest()
+    filmed = np.zeros((50, 68, 3), np.float32)
+    filmed[20:23] = add_blinks(filmed[20:23], np.array([0.3, 0.7, 0.4]), rest)
+    filmed[20:23, 36, 0] += 0.01  # and their corners move
+    shut = shut_lids(filmed, rest)
+    np.testing.assert_allclose(shut, filmed[21, 36:48], atol=1e-6)
+    wide = np.repeat(emotion_displacement("surprise")[None], 3, axis=0)
+    blinked = add_blinks(wide, np.array([0.0, 0.5, 1.0]), rest, shut)
+    np.testing.assert_allclose(blinked[0], wide[0], atol=1e-7)
+    np.testing.assert_allclose(blinked[2, 36:48], shut, atol=1e-6)
+    middle = (blinked[0] + blinked[2]) / 2
+    np.testing.assert_allclose(blinked[1], middle, atol=1e-6)
+
+
+def test_who_was_never_seen_to_blink_shuts_the_eyes_whole():
+    rest = canonical_rest()
+    still = np.zeros((9, 68, 3), np.float32)
+    blinked = add_blinks(still, np.ones(9), rest, shut_lids(still, rest))
+    np.testing.assert_allclose(aperture(blinked, rest), 0.0, atol=1e-5)
 
 
 def test_open_eyes_and_the_rest_of_the_face_stay():
