@@ -206,6 +206,25 @@ def data_parallel(
     )
 
 
+def by_themselves(step: Callable, shared: int) -> Callable:
+    """`step` for data_parallel, of which every device does its own share of the batch by
+    itself, without a word to the others. For what has no gradients (see above).
+
+    Args:
+      step: (shared arguments, batch arguments) -> results, all of them with a row per row
+        of the batch.
+      shared: how many arguments every device holds whole.
+    """
+
+    def all_of_them(*arguments):
+        whole, split = PartitionSpec(), PartitionSpec(AXIS)
+        specs = tuple(whole if n < shared else split for n in range(len(arguments)))
+        told = {"mesh": mesh(), "in_specs": specs, "out_specs": split}
+        return jax.shard_map(step, **told, check_vma=False)(*arguments)
+
+    return all_of_them
+
+
 def enable_compilation_cache(folder: Path | None = None) -> Path:
     """Keeps compiled programs on disk, so that a second run starts fast.
 

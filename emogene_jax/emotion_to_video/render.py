@@ -17,6 +17,7 @@ from emogene_jax.emotion_to_video.march import seen_density
 from emogene_jax.emotion_to_video.rig import Rig, condition
 from emogene_jax.emotion_to_video.torso import TorsoField, pose_code
 from emogene_jax.parallel import (
+    by_themselves,
     data_parallel,
     device_count,
     loops_on_device,
@@ -152,7 +153,7 @@ class Renderer:
                 jax.vmap(each)(batch) if loops_on_device() else jax.lax.map(each, batch)
             )
 
-        return data_parallel(many, donate=())
+        return data_parallel(by_themselves(many, shared=3), donate=())
 
 
 def _hand_on(ready, count, layers):

@@ -1,5 +1,6 @@
 """Marching finds what a dense march finds; frames don't depend on how they are batched."""
 
+import re
 from typing import NamedTuple
 
 import chex
@@ -186,6 +187,37 @@ def test_eight_devices_render_what_one_does(rendered, performance, untrained):
     other = render.Renderer(untrained, batch=2)
     frames = np.stack(list(other.frames(*performance)))
     np.testing.assert_array_equal(frames, rendered[0])
+
+
+@pytest.mark.usefixtures("eight_devices")
+def test_devices_tell_each_other_nothing_but_frames(
+    monkeypatch, performance, untrained
+):
+    programs = []
+
+    def compiled(step, **options):
+        run = _data_parallel(step, **options)
+
+        def call(*arguments):
+            programs.append(run.lower(*arguments).compile().as_text())
+            return run(*arguments)
+
+        return call
+
+    monkeypatch.setattr(render, "data_parallel", compiled)
+    list(render.Renderer(untrained, batch=1).frames(*performance))
+    (program, *_) = programs
+    told = re.findall(r"= (\S+) (?:all|collective|reduce-scatter)[-\w]*\(", program)
+    assert told and all(kind.startswith("u8[") for kind in told), told
+
+
+def test_a_gpu_in_one_turn_renders_what_a_cpu_does(
+    monkeypatch, rendered, performance, untrained
+):
+    for module in (render, bake):
+        monkeypatch.setattr(module, "loops_on_device", lambda: True)
+    frames = list(render.Renderer(untrained, batch=4).frames(*performance))
+    assert np.abs(np.stack(frames).astype(int) - rendered[0]).max() <= 1
 
 
 @pytest.mark.usefixtures("eight_devices")
