@@ -194,7 +194,7 @@ def fields_of(person: Person, plan: fit.Plan, params: Any, density: Any) -> fit.
         background=person.training.background,
         head_size=plan.head_size,
         torso_size=plan.torso_size,
-        samples=plan.samples,
+        samples=plan.shown_samples,
     )
 
 

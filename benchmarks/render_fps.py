@@ -144,7 +144,7 @@ def untrained(size: int, frames: int):
         np.zeros((size, size, 3), np.uint8),
         plan.head_size,
         plan.torso_size,
-        plan.samples,
+        plan.shown_samples,
     )
     return fields, motion, pose
 

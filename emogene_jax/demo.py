@@ -68,7 +68,7 @@ PRESETS = {
             "audio_to_motion.batch.frames": (60,),
             "motion_to_emotion.batch.batch_size": 256,
         },
-        fields=Plan(HeadSize(48, 8, 2), TorsoSize(16, 64), 1000, 1500, samples=10),
+        fields=Plan(HeadSize(48, 8, 2), TorsoSize(16, 64), 1000, 1500),
     ),
     "tiny": Preset(
         size=32,
@@ -103,6 +103,7 @@ PRESETS = {
             head_rays=32,
             torso_rays=32,
             samples=8,
+            shown_samples=8,
         ),
     ),
 }

@@ -105,7 +105,8 @@ class Plan(NamedTuple):
     frames: int = 8  # looked at per step
     head_rays: int = 256  # per frame
     torso_rays: int = 1024
-    samples: int = 16
+    samples: int = 16  # of a ray that the head learns from
+    shown_samples: int = 16  # of a ray that it is shown by, from then on
     ckpt_steps: int = 250
     resident_bytes: int = RESIDENT_BYTES  # of frames; more are streamed from the host
 
@@ -176,7 +177,7 @@ def fit_fields(
         portrait.background,
         plan.head_size,
         plan.torso_size,
-        plan.samples,
+        plan.shown_samples,
     )
     torso = _train_torso(portrait, plan, fields, filmed, Path(workdir) / "torso", seed)
     fields = fields._replace(torso=torso.ema_params)
