@@ -187,6 +187,7 @@ def person(filmed, untrained):
     from emogene_jax.audio_to_motion.initial import initial_variables
     from emogene_jax.audio_to_motion.vae import AudioToMotion
     from emogene_jax.avatar import Avatar
+    from emogene_jax.motion_to_emotion.blink import shut_lids
     from emogene_jax.motion_to_emotion.deformation import Deformer
     from emogene_jax.motion_to_emotion.manifold import fit_manifold
 
@@ -225,7 +226,7 @@ def person(filmed, untrained):
         jax.device_get(deformation["params"]),
         fit_manifold(np.random.default_rng(0).normal(0, 0.3, (300, 68, 3))),
         filmed.rest,
-        np.zeros((12, 3), np.float32),
+        shut_lids(np.zeros((1, 68, 3), np.float32), filmed.rest),
         filmed.pose,
         info,
     )

@@ -26,7 +26,7 @@ from emogene_jax.signals import Rays
 
 BLOCKS = 128  # across a picture: of pixels that look for the head once for all of them
 SEEN = 0.01  # the optical depth from which on there is something to see
-MARGIN = 1  # blocks around those that meet something, that are marched as well
+MARGIN = 2  # px around blocks that meet something, that are marched as well
 SAMPLES = 1 << 15, 1 << 20  # at a time, on a CPU (as its cache is) and on a GPU
 
 
@@ -81,7 +81,7 @@ def render_head(field, params, rig, baked, pose, camera, corner, side, samples):
     at = corner + jnp.mgrid[:across, :across].reshape(2, -1).T * block
     met, near, far = first_look(rig, baked, pose, camera, at + (block - 1) / 2)
     seen = (met.mean(0) * (far - near) > SEEN).reshape(across, across)
-    seen = maximum_around(seen, MARGIN).reshape(-1)
+    seen = maximum_around(seen, -(-MARGIN // block)).reshape(-1)
     place = jnp.cumsum(seen) - 1  # of a block among those that are seen
     rays = SAMPLES[loops_on_device()] // samples
     count = min(max(1, rays // block**2), len(seen))  # of blocks in a turn
