@@ -133,7 +133,7 @@ def planned(person: Person, tiny: bool, steps: int | None = None) -> fit.Plan:
     if tiny:
         plan = PRESETS["tiny"].fields._replace(head_steps=64, head_rays=64)
     steps = max(1, (steps or plan.head_steps) // PARTS) * PARTS
-    return plan._replace(head_steps=steps)
+    return fit.planned_for(person.training, plan._replace(head_steps=steps))
 
 
 def head_training(person: Person, plan: fit.Plan, seed: int = 0, **of_stage) -> dict:

@@ -298,6 +298,6 @@ def learn(
     motion = landmarks_to_motion(landmarks, portrait.rest)
     shut = shut_lids(motion[: len(portrait.landmarks)], portrait.rest)
     poses = one_after_the_other(portrait)
-    person = (fit_manifold(motion), portrait.rest, shut.astype(np.float32), poses)
+    person = (fit_manifold(motion), portrait.rest, shut, poses)
     avatar = Avatar(fields, trained, deformation, *person, info)
     return avatar, results

@@ -145,6 +145,12 @@ def thinned(portrait: Portrait, rows: np.ndarray) -> Portrait:
     )
 
 
+def planned_for(portrait: Portrait, plan: Plan) -> Plan:
+    """The plan, with a torso in those rows alone that may show this portrait's."""
+    rows = torso_rows(portrait.torso_matte)
+    return plan._replace(torso_size=plan.torso_size._replace(rows=rows))
+
+
 def fit_fields(
     portrait: Portrait,
     plan: Plan,
@@ -161,8 +167,7 @@ def fit_fields(
     """
     rig = person_rig(portrait, varied)
     code = fit_pose_code(portrait.pose)
-    below = plan.torso_size._replace(rows=torso_rows(portrait.torso_matte))
-    plan = plan._replace(torso_size=below)
+    plan = planned_for(portrait, plan)
     filmed = resident(portrait, rig, code)
     shown = [filmed] if varied is None else [filmed, resident(varied, rig, code)]
     told = head_training(portrait.camera, plan, shown, rig, seed)

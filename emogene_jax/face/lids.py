@@ -42,24 +42,20 @@ def lend_lids(to: Face, of: Face, rest_mesh: np.ndarray, camera: Camera):
     Args:
         rest_mesh: [478, 3] cm, that says where eyes are.
     """
-    picture, mesh = to.picture.astype(np.float32), to.mesh.copy()
+    picture, other = (face.picture.astype(np.float32) for face in (to, of))
+    mesh = to.mesh.copy()
     for outline in (lm.EYE_LEFT, lm.EYE_RIGHT):
-        eye = rest_mesh[list(outline), :2]
-        middle, half = eye.mean(0), np.ptp(eye[:, 0]) / 2
-        share = _share(rest_mesh[:, :2], middle, half)
+        rim = rest_mesh[list(outline), :2]
+        eye = rim.mean(0), np.ptp(rim[:, 0]) / 2  # middle, half width
+        share = _share(rest_mesh[:, :2], *eye)
         mesh += share[:, None] * (of.mesh - mesh)
         near = share > 0
         here, there = (
             project(points[near], face.rotation, face.translation, camera)
             for points, face in ((mesh, to), (of.mesh, of))
         )
-        picture = _patched(
-            picture,
-            of.picture.astype(np.float32),
-            _affine(here, rest_mesh[near, :2]),
-            _affine(here, there),
-            lambda at, middle=middle, half=half: _share(at, middle, half),
-        )
+        ways = _affine(here, rest_mesh[near, :2]), _affine(here, there)
+        picture = _patched(picture, other, *ways, eye)
     return np.clip(np.round(picture), 0, 255).astype(np.uint8), mesh
 
 
@@ -75,12 +71,13 @@ def _affine(source, target) -> np.ndarray:
     return np.linalg.lstsq(np.c_[source, np.ones(len(source))], target, rcond=None)[0]
 
 
-def _patched(picture, other, to_face, to_other, share_at):
-    """A picture [H, H, 3] with a patch of another, as bright as what was there."""
+def _patched(picture, other, to_face, to_other, eye):
+    """A picture [H, H, 3] with a patch of another around an eye (middle, half width), as
+    bright as what was there."""
     size = len(picture)
     row, column = np.mgrid[:size, :size] + 0.5
     place = np.stack([column, row, np.ones_like(row)], -1)
-    share = share_at(place @ to_face)
+    share = _share(place @ to_face, *eye)
     column, row = np.moveaxis(place @ to_other, -1, 0) - 0.5
     inside = share > 0
     at = [row[inside], column[inside]]
