@@ -14,16 +14,15 @@ avatar's own on the portrait.
 import argparse
 import tempfile
 
-import jax
 import numpy as np
 import timing
 
-from emogene_jax.create import load_deformation
-from emogene_jax.data.synthetic import make_take
 from emogene_jax.evaluate import emotion as judge
 from emogene_jax.motion_to_emotion.deformation import deform
-from emogene_jax.motion_to_emotion.fit import fit_prior
+from emogene_jax.recipes.motion_to_emotion import FACIAL_ACTIONS, load_deformation
+from emogene_jax.recipes.run import stage_config, train_from_config
 from emogene_jax.signals import EMOTIONS
+from emogene_jax.synthetic.takes import make_take
 
 PEOPLE = range(1000, 1012)  # the built-in model has learned from 0 to 39
 LISTENERS = range(12)  # synthetic, that the judge's classifier learns from
@@ -40,7 +39,8 @@ def main(tiny: bool = False):
     if len(args.portrait) not in (0, 2):
         parser.error("expected AVATAR SPEECH, or neither")
     people = PEOPLE[:2] if tiny else PEOPLE
-    params = learned_in_seconds() if tiny else load_deformation(args.deformation)
+    quick = tiny and not args.deformation
+    params = learned_in_seconds() if quick else load_deformation(args.deformation)
     rows = {"with": world(params, people), "without": world(None, people)}
     timing.emit(
         "ablation_world",
@@ -81,17 +81,18 @@ def felt(params, neutral: np.ndarray, index: int) -> np.ndarray:
 
 
 def learned_in_seconds():
-    """A small lesson's deformation model."""
-    motion = np.concatenate([make_take(0, k, k).neutral_motion for k in range(2)])
+    """The deformation model of a training that is hardly one."""
+    config = stage_config("motion_to_emotion", "tiny", {"data": FACIAL_ACTIONS})
     with tempfile.TemporaryDirectory() as folder:
-        return jax.device_get(fit_prior(motion, folder, steps=60).ema_params)
+        train_from_config(config, folder)
+        return load_deformation(folder)
 
 
 def portrait(avatar, speech, seed: int) -> tuple[dict, int, int]:
     """(what the judge sees, px, frames) of an avatar that says `speech`."""
     from emogene_jax.audio.features import audio_features
     from emogene_jax.audio.load import load_audio
-    from emogene_jax.avatar import load_avatar
+    from emogene_jax.avatar.file import load_avatar
     from emogene_jax.emotion_to_video.render import Renderer
     from emogene_jax.face.tracking import find_model
     from emogene_jax.pipeline import perform

@@ -30,7 +30,7 @@ from emogene_jax.audio_to_motion.vae import STRIDE, AudioToMotion, generate
 from emogene_jax.train.state import Optimizer, init_state, make_optimizer, make_step
 
 CONTENT = 1024  # channels of HuBERT-large
-PAPER_STEPS = 40_000
+PAPER_STEPS = vae_config.get_config().train.steps
 
 
 def main(tiny=False, official=None):
@@ -40,14 +40,15 @@ def main(tiny=False, official=None):
     times = 2 if tiny else 30
     frames, clip = (10, 5) if tiny else (250, 125)
     config = vae_config.get_config("tiny" if tiny else "")
-    model = AudioToMotion(**config.model.to_dict() if tiny else {})
+    # The official layout, and losses: the twin's.
+    model = AudioToMotion(**config.model.to_dict() | {"downsample": "nearest"})
     calls = {"ours": _generation(model, frames)}
     if torch_side:
         calls["torch"] = torch_side.generation(_whole(frames))
     emit = _emitter(official)
     emit("generate", compared(calls, times), batch=1, frames=frames)
 
-    calls = {"ours": _training(audio_to_motion_stage(model), 8, clip)}
+    calls = {"ours": _training(audio_to_motion_stage(model), 8, clip, config)}
     if torch_side:
         calls["torch"] = torch_side.training(8, _whole(clip))
     emit("train", compared(calls, times), batch=8, frames=clip)
@@ -57,7 +58,7 @@ def main(tiny=False, official=None):
     stage = audio_to_motion_stage(
         AudioToMotion(**config.model.to_dict()), **config.stage.to_dict()
     )
-    calls = {"ours": _training(stage, batch, length, config)}
+    calls = {"ours": _training(stage, batch, length, config, config.train.ema)}
     if torch_side:
         calls["torch"] = torch_side.training(batch, _whole(length))
     result = _with_rate(compared(calls, times))
@@ -67,7 +68,9 @@ def main(tiny=False, official=None):
     batch, (length,) = config.batch.batch_size, config.batch.frames
     batch = min(batch, 32) if cpu else batch
     stage = lip_sync_stage(LipSync(**config.model.to_dict()), **config.stage.to_dict())
-    result = compared({"ours": _training(stage, batch, length, config)}, times)
+    result = compared(
+        {"ours": _training(stage, batch, length, config, config.train.ema)}, times
+    )
     emit("train_lip_sync", _with_rate(result), batch=batch, frames=length)
 
 
@@ -141,10 +144,9 @@ def _generation(model: AudioToMotion, frames: int):
     return lambda: jitted(model, params, aux, content, f0, jax.random.key(0), 1.0)
 
 
-def _training(stage, size: int, frames: int, config=None):
-    """One step of train/: gradients, clipping, Adam, and the average if config says."""
-    optimizer = Optimizer(**config.optimizer.to_dict()) if config else Optimizer()
-    average = config.train.ema if config else None
+def _training(stage, size: int, frames: int, config, average: float | None = None):
+    """One step of train/: gradients, clipping, Adam, and the average if there is one."""
+    optimizer = Optimizer(**config.optimizer.to_dict())
     transform = make_optimizer(optimizer, PAPER_STEPS)
     batch = jax.device_put(_batch(size, frames))
 

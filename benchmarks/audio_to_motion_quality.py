@@ -12,15 +12,14 @@ Content is normalised once per recording, as always. Then seeds at the temperatu
 `emogene talk` uses: their standard deviation over that of the true motion, and what is
 left of the correlation.
 
-`synthetic`: speakers and sentences of the synthetic world that were never heard, by
-models of `emogene train` that are small enough for a laptop: correlation of the opening;
-how often bilabials bring the lips to less than 15 % of the speaker's range; how often
-the lip-sync expert tells the true sound from one 3 to 15 frames off while the mouth
-moves; its confidence in the truth, in the mean motion and in seeds.
+`synthetic`: speakers and sentences of the synthetic world that were never heard, by the
+stages as `emogene demo` trains them: correlation of the opening; how often bilabials
+bring the lips to less than 15 % of the speaker's range; how often the lip-sync expert
+tells the true sound from one 3 to 15 frames off while the mouth moves; its confidence in
+the truth, in the mean motion and in seeds.
 """
 
 import argparse
-import importlib
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -32,15 +31,19 @@ import timing
 
 from emogene_jax import parallel
 from emogene_jax.audio.features import audio_features
-from emogene_jax.audio_to_motion.fit import fit_person
 from emogene_jax.audio_to_motion.lip_sync import LipSync, sync_confidence
 from emogene_jax.audio_to_motion.vae import AudioToMotion, generate
-from emogene_jax.create import lesson
-from emogene_jax.data.synthetic import make_take
-from emogene_jax.data.synthetic_voice import BILABIALS
-from emogene_jax.motion_to_emotion.blink import open_lids
+from emogene_jax.commands.demo_page import sync_accuracy
 from emogene_jax.pipeline import TEMPERATURE
-from emogene_jax.signals import FPS, eye_distance, landmarks_to_motion
+from emogene_jax.portrait.cut import some_frames
+from emogene_jax.portrait.pack import load_portrait, save_portrait
+from emogene_jax.portrait.schema import Portrait
+from emogene_jax.portrait.takes import takes_of
+from emogene_jax.recipes.run import stage_config, train_from_config
+from emogene_jax.signals import FPS, SAMPLE_RATE, eye_distance
+from emogene_jax.synthetic.portrait import SPEAKER, synthetic_portrait
+from emogene_jax.synthetic.takes import make_take
+from emogene_jax.synthetic.voice import BILABIALS
 
 FOLDS = 5
 SIDE = 4  # frames on either side of the one that ridge regression predicts
@@ -48,33 +51,12 @@ STRENGTHS = 10.0 ** np.arange(-1, 6, 0.5)
 SEEDS = 8
 PARTS = {"jaw": slice(0, 17), "brows": slice(17, 27), "mouth": slice(48, 68)}
 CLOSED = 0.15  # of the speaker's range
-# The laptop's models, and how long they learn; the rest is as in configs/.
-SMALL = {
-    "lip_sync": {
-        "model.channels": 128,
-        "batch.batch_size": 32,
-        "train.steps": 800,
-    },
-    "audio_to_motion": {
-        "model.hidden": 96,
-        "model.encoder_layers": 4,
-        "model.decoder_layers": 3,
-        "model.condition": 64,
-        "model.flow_hidden": 48,
-        "model.flow_layers": 2,
-        "stage.mouth_weight": 3.0,
-        "batch.batch_size": 16,
-        "batch.frames": (60,),
-        "train.steps": 1000,
-    },
-}
 
 
 class Person(NamedTuple):
     """What one person is seen to do while they speak."""
 
     content: np.ndarray  # [2T, F]
-    f0: np.ndarray  # [2T] Hz
     motion: np.ndarray  # [T, 68, 3] eye distances, without blinks
     rest: np.ndarray  # [68, 3] eye distances
 
@@ -82,11 +64,10 @@ class Person(NamedTuple):
 def main(tiny=False, portrait=None):
     """One line a question."""
     parallel.enable_compilation_cache()
-    person = filmed(portrait) if portrait else talker(2 if tiny else 8)
-    steps = 4 if tiny else lesson(256, "cpu").audio_steps
-    found = folds(person, steps, tested=1 if tiny else FOLDS)
+    shown = load_portrait(portrait, pictures=False) if portrait else talker(tiny)
+    found = folds(shown, tiny)
     name = "filmed" if portrait else "synthetic"
-    frames = len(person.motion)
+    frames = len(shown.clip)
     timing.emit("audio_to_motion_portrait", found, portrait=name, frames=frames)
     world = {"speakers": 24, "sentences": 12, "validation_sentences": 1}
     if tiny:
@@ -94,27 +75,17 @@ def main(tiny=False, portrait=None):
     timing.emit("audio_to_motion_synthetic", synthetic(world, tiny), **world)
 
 
-def filmed(folder) -> Person:
-    """A prepared portrait."""
-    from emogene_jax.data.pack import load_portrait
+def talker(tiny: bool) -> Portrait:
+    """Sentences of one synthetic speaker in a row; of the pictures, hardly a trace."""
+    says = range(2 if tiny else 8)
+    takes = [make_take(0, SPEAKER, sentence) for sentence in says]
+    return synthetic_portrait(size=16, takes=takes)
 
-    shown = load_portrait(folder)
-    motion = landmarks_to_motion(shown.landmarks, shown.rest)
+
+def person_of(shown: Portrait) -> Person:
+    """A portrait, as mouths are compared."""
     rest = shown.rest / eye_distance(shown.rest)
-    return Person(shown.content, shown.f0, open_lids(motion, shown.rest), rest)
-
-
-def talker(sentences: int) -> Person:
-    """Sentences of one synthetic speaker in a row."""
-    takes = [make_take(0, 0, sentence) for sentence in range(sentences)]
-    sound = audio_features(
-        np.concatenate([np.resize(t.waveform, len(t.motion) * 640) for t in takes])
-    )
-    motion = np.concatenate([t.neutral_motion for t in takes])
-    rest = takes[0].rest
-    return Person(
-        sound.content, sound.f0, open_lids(motion, rest), rest / eye_distance(rest)
-    )
+    return Person(shown.content, takes_of(shown).neutral, rest)
 
 
 def shape(motion: np.ndarray, rest: np.ndarray) -> np.ndarray:
@@ -133,14 +104,16 @@ def correlation(made: np.ndarray, true: np.ndarray) -> np.ndarray:
     )
 
 
-def folds(person: Person, steps: int, tested: int = FOLDS) -> dict:
-    """The figures of the portrait (see the module), on its first `tested` folds."""
+def folds(shown: Portrait, tiny: bool) -> dict:
+    """The figures of the portrait (see the module); where tiny, on its first fold."""
+    person, tested = person_of(shown), 1 if tiny else FOLDS
     parts = np.array_split(np.arange(len(person.motion)), FOLDS)
     true = [shape(person.motion[part], person.rest) for part in parts[:tested]]
     made, spread, kept, seconds = [], [], [], []
     for test in range(tested):
-        model, trained, taken = learn(person, parts, test, steps)
-        heard = [x[None] for x in sound_of(person, parts[test])]
+        model, trained, taken, steps = learn(shown, parts[test], tiny)
+        rows = steps_of(parts[test])
+        heard = [array[None, rows] for array in (shown.content, shown.f0)]
         call = jax.jit(lambda *args, model=model: generate(model, *args))
         mean = call(*trained, *heard, jax.random.key(0), 0.0)[0]
         seeds = [
@@ -165,22 +138,44 @@ def folds(person: Person, steps: int, tested: int = FOLDS) -> dict:
     return result | {"steps": steps, "train_s": round(float(np.mean(seconds)), 1)}
 
 
-def learn(person: Person, parts, test: int, steps: int):
-    """(model, (params, aux), seconds) of what `create` trains, on all folds but one."""
-    train = np.concatenate([part for i, part in enumerate(parts) if i != test])
-    clip = (train >= parts[test][0]).astype(np.int32)  # no window crosses the gap
+def learn(shown: Portrait, test: np.ndarray, tiny: bool):
+    """(model, (params, aux), seconds, steps) of what `create` trains on a portrait, on
+    all frames but those of a fold, `test`."""
     with tempfile.TemporaryDirectory() as folder:
-        sizes, result = fit_person(
-            *sound_of(person, train), person.motion[train], clip, Path(folder), steps
-        )
-    model = AudioToMotion(**sizes)
-    return model, (result.ema_params, result.aux), result.seconds
+        data, work = Path(folder) / "portrait", Path(folder) / "voice"
+        others = without(shown, test)
+        save_portrait(others, data)
+        arg = "tiny" if tiny else f"person,frames={len(others.clip)}"
+        changes = {"data": str(data), "holdout_seconds": 0.0}
+        config = stage_config("audio_to_motion", arg, changes)
+        result = train_from_config(config, work)
+    model = AudioToMotion(**config.model.to_dict())
+    trained = result.ema_params, result.aux
+    return model, trained, result.seconds, config.train.steps
 
 
-def sound_of(person: Person, frames: np.ndarray):
-    """(content, f0) of some frames."""
-    steps = np.stack([2 * frames, 2 * frames + 1], 1).ravel()
-    return person.content[steps], person.f0[steps]
+def without(shown: Portrait, test: np.ndarray) -> Portrait:
+    """A portrait without the frames `test` in a row, nor their sound; black pictures.
+    What was one clip before and after is two: no window crosses the gap."""
+    every = np.arange(len(shown.clip))
+    rows = np.setdiff1d(every, test)
+    each = SAMPLE_RATE // FPS
+    sound = shown.waveform.reshape(len(every), each)[rows].ravel()
+    levels = shown.info.get("intensity") or [1.0] * (shown.clip.max() + 1)
+    dark = np.zeros((len(rows), 16, 16, 3), np.uint8)
+    return some_frames(shown, rows)._replace(
+        frames=dark,
+        head_matte=dark[..., 0],
+        torso_matte=dark[..., 0],
+        clip=2 * shown.clip[rows] + (rows > test[0]),
+        waveform=sound,
+        info=shown.info | {"intensity": np.repeat(levels, 2).tolist()},
+    )
+
+
+def steps_of(frames: np.ndarray) -> np.ndarray:
+    """The audio steps [2N] of frames [N]."""
+    return np.stack([2 * frames, 2 * frames + 1], 1).ravel()
 
 
 def differences(seeds: np.ndarray, true: np.ndarray) -> dict:
@@ -205,7 +200,9 @@ def compared(prefix: str, made: list, true: list) -> dict:
 
 def ridge(person: Person, parts: list) -> list[np.ndarray]:
     """Opening and width [t, 2] of each fold by ridge regression on the other folds."""
-    heard = [_windows(sound_of(person, part)[0].astype(np.float64)) for part in parts]
+    heard = [
+        _windows(person.content[steps_of(part)].astype(np.float64)) for part in parts
+    ]
     true = [shape(person.motion[part], person.rest) for part in parts]
     made = []
     for test in range(FOLDS):
@@ -248,6 +245,7 @@ def synthetic(world: dict, tiny: bool) -> dict:
     ]
     with tempfile.TemporaryDirectory() as folder:
         sizes, trained, seconds = train_both(Path(folder), world, tiny)
+        accuracy = sync_accuracy(Path(folder) / "lip_sync", unheard)
     model = AudioToMotion(**sizes["audio_to_motion"])
     expert = LipSync(**sizes["lip_sync"])
     call = jax.jit(lambda *args: generate(model, *trained["audio_to_motion"], *args)[0])
@@ -266,16 +264,12 @@ def synthetic(world: dict, tiny: bool) -> dict:
         made.append(shape(np.asarray(mean), rest)[:, 0])
         true.append(shape(take.neutral_motion, rest)[:, 0])
         shut += closures(take.phonemes, made[-1], true[-1])
-    from emogene_jax.evaluate.demo import sync_accuracy
-
     correlations = [np.corrcoef(*pair)[0, 1] for pair in zip(made, true, strict=True)]
     figures = {
         "opening": np.mean(correlations),
         "opening_worst": np.min(correlations),
         "bilabials_close": np.mean(shut),
-        "expert_accuracy": sync_accuracy(
-            trained["lip_sync"], sizes["lip_sync"], unheard
-        ),
+        "expert_accuracy": accuracy,
     }
     figures |= {f"confidence_{name}": np.mean(row) for name, row in rows.items()}
     return {name: round(float(value), 3) for name, value in figures.items()} | {
@@ -287,25 +281,14 @@ def synthetic(world: dict, tiny: bool) -> dict:
 
 def train_both(folder: Path, world: dict, tiny: bool):
     """({stage: sizes}, {stage: (params, aux)}, {stage: seconds}) of the two stages."""
-    from emogene_jax.data.records import World, write_synthetic
-    from emogene_jax.training import train_from_config
+    from emogene_jax.synthetic.records import World, write_synthetic
 
     records = write_synthetic(World(**world, emotions=("neutral",)), folder / "world")
     sizes, trained, seconds = {}, {}, {}
-    for name, small in SMALL.items():
-        module = importlib.import_module(f"emogene_jax.configs.{name}")
-        config = module.get_config("tiny" if tiny else "")
-        changes = {"data": str(records)}
-        if not tiny:
-            changes |= small | {
-                "optimizer.learning_rate": 1e-3,
-                "optimizer.warmup_steps": 50,
-                "train.val_steps": small["train.steps"],
-                "train.ema": 0.99,
-            }
-        if name == "audio_to_motion":
-            changes["frozen.lip_sync"] = str(folder / "lip_sync")
-        config.update_from_flattened_dict(changes)
+    expert = {"frozen.lip_sync": str(folder / "lip_sync")}
+    for name, frozen in (("lip_sync", {}), ("audio_to_motion", expert)):
+        changes = {"data": str(records)} | frozen
+        config = stage_config(name, "tiny" if tiny else "demo", changes)
         result = train_from_config(config, folder / name)
         sizes[name] = config.model.to_dict()
         trained[name] = result.ema_params, result.aux

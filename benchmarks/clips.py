@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import timing
 
+from emogene_jax.emotions import emotion_of
 from emogene_jax.evaluate import emotion as judge
-from emogene_jax.face.portrait import emotion_of, find_videos
 from emogene_jax.face.tracking import find_model
+from emogene_jax.portrait.prepare import find_videos
 from emogene_jax.signals import EMOTIONS
 from emogene_jax.video import iter_frames
 

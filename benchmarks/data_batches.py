@@ -15,9 +15,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 import timing
 
-from emogene_jax.data import records
-from emogene_jax.data.batches import clip_batches
-from emogene_jax.data.tensorflow import quiet_tfds
+from emogene_jax.input import records
+from emogene_jax.input.batches import clip_batches
+from emogene_jax.input.tensorflow import quiet_tfds
 
 
 class RandomClips(tfds.core.GeneratorBasedBuilder):

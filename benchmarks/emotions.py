@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from emogene_jax.audio.features import audio_features
 from emogene_jax.audio.load import load_audio
-from emogene_jax.avatar import load_avatar
+from emogene_jax.avatar.file import load_avatar
 from emogene_jax.emotion_to_video.render import Renderer
 from emogene_jax.evaluate import emotion as judge
 from emogene_jax.face.tracking import find_model

@@ -16,8 +16,8 @@ from pathlib import Path
 import timing
 
 from emogene_jax.audio.features import LOG_MEL
-from emogene_jax.data import extract
-from emogene_jax.data.clips import Job, Task
+from emogene_jax.corpora import extract
+from emogene_jax.corpora.clips import Job, Task
 from emogene_jax.face.tracking import find_model
 from emogene_jax.signals import FPS
 from emogene_jax.video import video_info, write_video
@@ -86,8 +86,8 @@ def _round(value: float) -> float:
 
 def _synthetic(path: Path, tiny: bool) -> Path:
     """A video of the synthetic character that says a sentence."""
-    from emogene_jax.data.synthetic import make_take
-    from emogene_jax.data.synthetic_portrait import synthetic_portrait
+    from emogene_jax.synthetic.portrait import synthetic_portrait
+    from emogene_jax.synthetic.takes import make_take
 
     take = make_take(0, 0, 0, sentence_seconds=1.0 if tiny else 6.0)
     shown = synthetic_portrait(size=128 if tiny else 256, takes=[take])

@@ -1,10 +1,11 @@
 """What is each part of the head field worth?
 
-    python benchmarks/head_parts.py [PORTRAIT] [--size 64] [--steps 2000] [--seed 0]
+    python benchmarks/head_parts.py [PORTRAIT] [--size 64] [--steps N] [--seed 0]
                                     [--only NAME ...]
 
-The same training (steps, seed, frames, rays) with one part off, on a folder that
-`emogene prepare` made or the synthetic character. A part is off when its parameters are
+The same training (the config of `emogene create`, but for what is off) with one part
+off, on a folder that `emogene prepare` made or the synthetic character; 2000 steps are
+enough to compare. A part is off when its parameters are
 held at zero, in training and in rendering: the milliseconds of such a line are those of
 a program that may still multiply by zero. `ambient` is another field: no warp, no basis;
 a small MLP makes two ambient coordinates of each sample's features and the frame's
@@ -34,12 +35,15 @@ import timing
 from marched import marcher
 
 from emogene_jax import parallel
-from emogene_jax.emotion_to_video import fit
+from emogene_jax.emotion_to_video.camera import to_bytes
 from emogene_jax.emotion_to_video.encoding import read_planes
-from emogene_jax.emotion_to_video.head import FrameState, HeadField, sides
-from emogene_jax.emotion_to_video.render import Renderer, to_bytes
-from emogene_jax.emotion_to_video.rig import Rig
-from emogene_jax.emotion_to_video.stream import joined
+from emogene_jax.emotion_to_video.head import FrameState, HeadField, HeadSize, sides
+from emogene_jax.emotion_to_video.head_stage import head_stage
+from emogene_jax.emotion_to_video.render import Fields, Renderer
+from emogene_jax.face.rig import Rig
+from emogene_jax.portrait.cut import spread_rows
+from emogene_jax.recipes import head, person
+from emogene_jax.recipes.recipe import Recipe, portrait_parts
 from emogene_jax.signals import Pose, Stage, landmarks_to_motion
 
 TIMED = 8  # frames
@@ -140,59 +144,83 @@ def main(tiny: bool = False):
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("portrait", nargs="?", metavar="PORTRAIT")
     parser.add_argument("--size", type=int, default=64, help="px, the synthetic one's")
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, help="default: the config's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     args = parser.parse_args()
     parallel.enable_compilation_cache()
-    portrait = portraits.read(args.portrait, 32 if tiny else args.size, tiny)
     with tempfile.TemporaryDirectory() as folder:
-        person = portraits.split(portrait, Path(folder), vary=not tiny)
-        plan = portraits.planned(person, tiny, 48 if tiny else args.steps)
+        work, size = Path(folder), 32 if tiny else args.size
+        data = portraits.prepared(args.portrait, work, size, tiny)
+        config = portraits.head_config(data, tiny, args.seed, args.steps)
+        recipe = head.build(config, work)
+        recipe = recipe._replace(data=parallel.replicate(recipe.data))
+        training, held, _ = portrait_parts(config, work)
         sizes = {
             "portrait": Path(args.portrait or "synthetic").name,
-            "size": portrait.camera.size,
-            "held_out_frames": len(person.held.frames),
-            "steps": plan.head_steps,
-            "rays_per_step": plan.frames * plan.head_rays,
+            "size": training.camera.size,
+            "held_out_frames": len(held.frames),
+            "steps": config.train.steps,
+            "rays_per_step": config.stage.frames * config.stage.rays,
             "seed": args.seed,
         }
-        person = person._replace(shown=[parallel.replicate(joined(person.shown))])
         calls = {}
         for name in args.only:
-            data = (person, plan, VARIANTS[name], Path(folder) / name, args.seed)
-            told, calls[name] = learn(*data)
+            of_variant = varied(recipe, config, training.camera, VARIANTS[name])
+            told, calls[name] = learn(
+                *of_variant, VARIANTS[name].off, config, work / name, training, held
+            )
             timing.emit("head_parts", told, variant=name, **sizes)
         told = in_turns(calls, 2 if tiny else 10)
         timing.emit("head_parts_in_turns", told, **sizes)
 
 
-def learn(person, plan: fit.Plan, variant: Variant, work: Path, seed: int):
+def varied(recipe: Recipe, config, camera, variant: Variant):
+    """(the recipe of a variant, its field where that can't be baked, or None)."""
+    one = person.from_arrays(recipe.fixed)
+    other = {part: value + 0 * getattr(one.rig, part) for part, value in variant.rig}
+    one = one._replace(rig=one.rig._replace(**other))
+    size, options = HeadSize(**config.model.to_dict()), config.stage.to_dict()
+    if variant.share:
+        options["region_share"] = variant.share
+    field = AmbientField(size) if variant.ambient else None
+    stage = head_stage(camera, size, field=field, **options)
+    recipe = recipe._replace(
+        stage=held_at_zero(stage, variant.off),
+        frozen={"rig": jax.tree.map(jnp.asarray, one.rig)},
+        fixed=person.to_arrays(one),
+    )
+    return recipe, field
+
+
+def learn(
+    recipe: Recipe,
+    field: HeadField | None,
+    off: tuple[str, ...],
+    config,
+    work: Path,
+    training,
+    held,
+):
     """(how good one variant becomes and what it costs, {what: (call, of how many)} to
     time it again)."""
-    other = {part: value + 0 * getattr(person.rig, part) for part, value in variant.rig}
-    person = person._replace(rig=person.rig._replace(**other))
-    field = AmbientField(plan.head_size) if variant.ambient else None
-    of_stage = {"region_share": variant.share} if variant.share else {}
-    training = portraits.head_training(person, plan, seed, field=field, **of_stage)
-    training["stage"] = held_at_zero(training["stage"], variant.off)
     watch = portraits.Watch()
-    learned = portraits.train_head(training, work, watch)
-    params = zeroed(learned.ema_params, variant.off)
-    used = {name: part for name, part in params.items() if name not in variant.off}
+    portraits.train_head(recipe, config, work, watch)
+    fields = portraits.head_of(work, training)
+    fields = fields._replace(head=zeroed(fields.head, off))
+    used = {name: part for name, part in fields.head.items() if name not in off}
     told = {
-        "ms_per_step": round(watch.ms_per_step(plan.head_steps // portraits.PARTS), 2),
+        "ms_per_step": round(watch.ms_per_step(config.train.val_steps), 2),
         "compile_s": round(watch.compile_s, 2),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(used)),
     }
-    fields = portraits.fields_of(person, plan, params, learned.aux["density"])
-    calls, heads = renderings(fields, person.held, field)
+    calls, heads = renderings(fields, held, field)
     told["render"] = "baked" if field is None else "marched"
     for name, (call, frames) in calls.items():
         ms = timing.measure(call, iterations=5, burn_in=1)["median_ms"]
         told[f"{name}_ms"] = round(ms / frames, 2)
-    told |= portraits.head_scores(heads, person.held)
-    return told, calls | {"step": portraits.stepper(training)}
+    told |= portraits.head_scores(heads, held)
+    return told, calls | {"step": portraits.stepper(recipe, config)}
 
 
 def in_turns(calls: dict, turns: int) -> dict:
@@ -229,7 +257,7 @@ def zeroed(params: dict, names: tuple[str, ...]) -> dict:
     }
 
 
-def renderings(fields: fit.Fields, held, field: HeadField | None):
+def renderings(fields: Fields, held, field: HeadField | None):
     """({way: (call, how many frames it makes)}, held-out heads [T, H, W, 4] uint8).
 
     Args:
@@ -238,7 +266,7 @@ def renderings(fields: fit.Fields, held, field: HeadField | None):
     renderer = Renderer(fields)
     march = marcher(renderer, field)
     motion, pose = landmarks_to_motion(held.landmarks, held.rest), held.pose
-    some = fit.spread_rows(len(motion), TIMED)
+    some = spread_rows(len(motion), TIMED)
     timed = motion[some], Pose(*(part[some] for part in pose))
     calls = {"march": (lambda: list(march(*timed)), len(some))}
     if field is not None:

@@ -18,10 +18,10 @@ import warnings
 import numpy as np
 import timing
 
-from emogene_jax.data.synthetic_motion import head_motion
 from emogene_jax.pose.sampler import head_path, sample_idle
 from emogene_jax.rigid import rotation_log
 from emogene_jax.signals import FPS, Pose
+from emogene_jax.synthetic.motion import head_motion
 
 IDLE = 60 * FPS  # frames of idle heads
 MOUTH = ("mouth_opening", "mouth_width")
@@ -40,7 +40,7 @@ def main(tiny: bool = False):
         parser.error("expected AVATAR SPEECH, or neither")
     warnings.simplefilter("ignore", UserWarning)  # a source without rests, and so on
     if args.portrait:
-        from emogene_jax.avatar import load_avatar
+        from emogene_jax.avatar.file import load_avatar
 
         person = load_avatar(args.portrait[0])
         timing.emit("idle_head", head([person.pose]), heads=1)

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 import timing
 
-from emogene_jax.data.records import World, write_synthetic
+from emogene_jax.synthetic.records import World, write_synthetic
 from emogene_jax.train import checkpoint
 
 EVERY = 3  # steps between two checkpoints

@@ -120,19 +120,20 @@ def untrained():
     import jax.numpy as jnp
 
     from emogene_jax.audio.features import LOG_MEL
-    from emogene_jax.audio_to_motion.fit import PERSON_SIZE
     from emogene_jax.audio_to_motion.initial import initial_variables
     from emogene_jax.audio_to_motion.vae import AudioToMotion, latent_steps
-    from emogene_jax.avatar import Avatar
+    from emogene_jax.avatar.file import Avatar
+    from emogene_jax.recipes.run import stage_config
 
-    model, frames = AudioToMotion(**PERSON_SIZE), 8
+    sizes = stage_config("audio_to_motion", "person").model.to_dict()
+    model, frames = AudioToMotion(**sizes), 8
     content = jnp.zeros((1, 2 * frames, LOG_MEL["channels"]))
     still = jnp.zeros((1, frames, 204)), jnp.ones((1, frames))
     noise = jnp.zeros((1, latent_steps(frames), model.latent))
     params, aux = initial_variables(
         model, jax.random.key(0), content, content[..., 0], *still, noise
     )
-    info = {"audio_to_motion": PERSON_SIZE, "content": LOG_MEL}
+    info = {"audio_to_motion": sizes, "content": LOG_MEL}
     return Avatar(None, {"params": params, "aux": aux}, *[None] * 5, info)
 
 
@@ -140,7 +141,7 @@ def write_speech(path: Path, seconds: int) -> None:
     """A sentence of the synthetic world over and over, as a wav file."""
     import numpy as np
 
-    from emogene_jax.data.synthetic import make_take
+    from emogene_jax.synthetic.takes import make_take
 
     sentence = (make_take(0, 0, 0).waveform * 32767).astype("<i2")
     left = seconds * 16_000

@@ -13,12 +13,12 @@ import numpy as np
 
 from emogene_jax.emotion_to_video.camera import pixel_rays
 from emogene_jax.emotion_to_video.head import HeadField, step_back
-from emogene_jax.emotion_to_video.march import gather, march, read_box, seen_density
 from emogene_jax.emotion_to_video.occupancy import box_interval
 from emogene_jax.emotion_to_video.render import Renderer, aligned_pose
-from emogene_jax.emotion_to_video.rig import Rig, condition
-from emogene_jax.emotion_to_video.torso import pose_code
-from emogene_jax.parallel import loops_on_device
+from emogene_jax.emotion_to_video.volume import gather, march, read_box, seen_density
+from emogene_jax.face.rig import Rig, condition
+from emogene_jax.parallel import on_accelerator
+from emogene_jax.pose.code import pose_code
 
 
 def marcher(
@@ -29,7 +29,7 @@ def marcher(
 
     Args:
         field: in place of their HeadField.
-        dense: 0 = march.march, with the fields' own number of samples and the occupancy
+        dense: 0 = volume.march, with the fields' own number of samples and the occupancy
             grid, of the window that the renderer looks at; else dense_march with so many
             samples, of all of the picture.
     """
@@ -78,7 +78,7 @@ def marcher(
 
 def rays_at_once(samples: int) -> int:
     """As many as fill a CPU's cache or a GPU's cores."""
-    return max(1, (1 << 22 if loops_on_device() else 1 << 15) // samples)
+    return max(1, (1 << 22 if on_accelerator() else 1 << 15) // samples)
 
 
 def dense_march(field, params, rig, state, rays, samples):

@@ -1,6 +1,6 @@
 """How much faster is the renderer than the march that its field was learned in?
 
-    python benchmarks/marching.py [AVATAR] [--size 128] [--steps 600] [--frames 4]
+    python benchmarks/marching.py [AVATAR] [--size 128] [--steps N] [--frames 4]
                                   [--turns 10]
 
 Of an avatar, with random faces in its own poses; without one of the synthetic character,
@@ -8,8 +8,8 @@ whose head is learned for some steps first, and shows frames that were held out.
 alone before the background, every frame another face, on the device:
 
 baked: what talking renders with (emotion_to_video/render.py).
-march: emotion_to_video.march, as training asks the field, with as many samples, of all
-    pixels of the same window.
+march: emotion_to_video.volume.march, as training asks the field, with as many samples,
+    of all pixels of the same window.
 dense_64, dense_128: so many equal steps through the head box, of every pixel of the
     picture, without an occupancy grid (benchmarks/marched.py).
 
@@ -30,10 +30,13 @@ from marched import marcher
 from render_fps import random_faces
 
 from emogene_jax import parallel
-from emogene_jax.avatar import load_avatar
-from emogene_jax.emotion_to_video import fit
-from emogene_jax.emotion_to_video.render import Renderer, to_bytes
+from emogene_jax.avatar.file import load_avatar
+from emogene_jax.emotion_to_video.camera import to_bytes
+from emogene_jax.emotion_to_video.render import Fields, Renderer
 from emogene_jax.evaluate.metrics import psnr
+from emogene_jax.portrait.cut import some_frames, spread_rows
+from emogene_jax.recipes.recipe import portrait_parts
+from emogene_jax.recipes.run import train_from_config
 from emogene_jax.signals import Pose, landmarks_to_motion
 
 DENSE = (64, 128)  # samples
@@ -44,7 +47,7 @@ def main(tiny: bool = False):
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("avatar", nargs="?", metavar="AVATAR")
     parser.add_argument("--size", type=int, default=128, help="px, the synthetic one's")
-    parser.add_argument("--steps", type=int, default=600, help="that it learns for")
+    parser.add_argument("--steps", type=int, help="default: the config's")
     parser.add_argument("--frames", type=int, default=4, help="in a turn")
     parser.add_argument("--turns", type=int, default=10)
     args = parser.parse_args()
@@ -52,12 +55,12 @@ def main(tiny: bool = False):
     if args.avatar:
         person = load_avatar(Path(args.avatar))
         fields = person.fields._replace(torso=None)
-        some = fit.spread_rows(len(person.pose.rotation), args.frames)
+        some = spread_rows(len(person.pose.rotation), args.frames)
         pose = Pose(*(part[some] for part in person.pose))
         motion = random_faces(len(some), np.random.default_rng(0))
     else:
-        size, steps = (32, 64) if tiny else (args.size, args.steps)
-        fields, motion, pose = synthetic(size, steps, args.frames, tiny)
+        size = 32 if tiny else args.size
+        fields, motion, pose = synthetic(size, args.steps, args.frames, tiny)
     told = compare(fields, motion, pose, 2 if tiny else args.turns)
     timing.emit(
         "marching",
@@ -69,22 +72,20 @@ def main(tiny: bool = False):
     )
 
 
-def synthetic(size: int, steps: int, frames: int, tiny: bool):
+def synthetic(size: int, steps: int | None, frames: int, tiny: bool):
     """(Fields without a torso, motion [T, 68, 3], Pose) of the synthetic character."""
-    portrait = portraits.read(None, size, tiny)
     with tempfile.TemporaryDirectory() as folder:
-        person = portraits.split(portrait, Path(folder), vary=False)
-        plan = portraits.planned(person, tiny, steps)
-        told = portraits.head_training(person, plan)
-        head = portraits.train_head(told, Path(folder) / "head", portraits.Watch())
-    fields = portraits.fields_of(person, plan, head.ema_params, head.aux["density"])
-    held = person.held
-    some = fit.spread_rows(len(held.frames), frames)
-    motion = landmarks_to_motion(held.landmarks[some], held.rest)
-    return fields, motion, Pose(*(part[some] for part in held.pose))
+        work = Path(folder)
+        data = portraits.prepared(None, work, size, tiny)
+        config = portraits.head_config(data, tiny, steps=steps)
+        train_from_config(config, work / "head")
+        training, held, _ = portrait_parts(config, work)
+        fields = portraits.head_of(work / "head", training)
+    held = some_frames(held, spread_rows(len(held.frames), frames))
+    return fields, landmarks_to_motion(held.landmarks, held.rest), held.pose
 
 
-def compare(fields: fit.Fields, motion, pose: Pose, turns: int) -> dict:
+def compare(fields: Fields, motion, pose: Pose, turns: int) -> dict:
     """ms a frame of each way, ratios, and how far apart their frames are."""
     renderer, shown = Renderer(fields), (motion, pose)
     marchers = {"march": marcher(renderer)}

@@ -7,14 +7,14 @@ model is made up: what a frame costs does not depend on what the bases hold.
 import numpy as np
 import timing
 
-from emogene_jax.data.synthetic_motion import head_motion, identity
-from emogene_jax.data.synthetic_video import camera
 from emogene_jax.face.morphable import (
     MorphableModel,
     fit_morphable,
     morphable_landmarks,
 )
 from emogene_jax.rigid import project
+from emogene_jax.synthetic.motion import head_motion, identity
+from emogene_jax.synthetic.video import camera
 
 
 def main(tiny=False):

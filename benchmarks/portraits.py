@@ -1,30 +1,30 @@
-"""What benchmarks of a person's picture share: a portrait whose last seconds nothing is
-learned from, its head's training with a clock, and the scores of what was held out."""
+"""What benchmarks of a person's picture share: a prepared portrait whose last seconds
+nothing is learned from, its head's training with a clock, and the scores of what was held
+out."""
 
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from emogene_jax import create, parallel
-from emogene_jax.data.pack import load_portrait
-from emogene_jax.data.pairs import takes_of
-from emogene_jax.data.schema import Portrait
-from emogene_jax.data.synthetic_portrait import portrait_takes, synthetic_portrait
-from emogene_jax.demo import PRESETS
-from emogene_jax.emotion_to_video import fit
-from emogene_jax.emotion_to_video.rig import Rig
-from emogene_jax.emotion_to_video.torso import PoseCode
-from emogene_jax.evaluate.avatar import before_the_truth, scores
-from emogene_jax.pipeline import FELT, learn_style
+from emogene_jax import parallel
+from emogene_jax.emotion_to_video.render import Fields
+from emogene_jax.emotion_to_video.torso import TorsoSize
+from emogene_jax.evaluate.reconstruction import before_the_truth, scores
+from emogene_jax.portrait.pack import load_portrait, save_portrait
+from emogene_jax.portrait.schema import Portrait
+from emogene_jax.recipes.recipe import Recipe, train_recipe
+from emogene_jax.recipes.run import stage_config
+from emogene_jax.recipes.torso import head_fields
 from emogene_jax.signals import FPS
+from emogene_jax.synthetic.portrait import portrait_takes, synthetic_portrait
+from emogene_jax.train import checkpoint
 from emogene_jax.train.feed import Resident
-from emogene_jax.train.loop import TrainResult, train
-from emogene_jax.train.state import init_state, make_optimizer, make_step
+from emogene_jax.train.loop import TrainResult
+from emogene_jax.train.state import Optimizer, init_state, make_optimizer, make_step
 
 HELD_SECONDS = 4.0
 LARGEST_SHARE = 0.2  # of a short portrait, that is held out
@@ -33,21 +33,10 @@ PARTS = 16  # of a training, each timed by itself
 REGIONS = ("head", "head_matte", "mouth")
 
 
-class Person(NamedTuple):
-    """A portrait in its two parts, and what is measured of the first before training."""
-
-    training: Portrait
-    held: Portrait  # the last seconds
-    rig: Rig
-    code: PoseCode
-    filmed: dict  # fit.resident of `training`
-    shown: list  # that, and the same of augmented frames, where some emotion was not
-
-
 class Watch:
     """A training's clock: the time that `look` takes does not count.
 
-    The `images` of a Stage, which a training calls whenever it validates."""
+    The `validate` of a Recipe, which a training calls after each part."""
 
     def __init__(self, look: Callable | None = None):
         """look: called with (parts done, parameters, aux), the averaged ones."""
@@ -58,8 +47,8 @@ class Watch:
         """Now."""
         self._began = time.perf_counter()
 
-    def __call__(self, params, aux, frozen, batch) -> dict:
-        """No pictures."""
+    def __call__(self, params, aux) -> dict:
+        """No scores."""
         self.laps.append(time.perf_counter() - self._began)
         if self._look:
             self._look(len(self.laps), params, aux)
@@ -82,91 +71,77 @@ class Watch:
         return 1e3 * statistics.median(self.laps[1:] or self.laps) / each
 
 
-def read(folder: str | None, size: int, tiny: bool = False) -> Portrait:
-    """The portrait that `emogene prepare` made in a folder; without one the synthetic
-    character's, that shows every emotion first, and then speaks neutrally."""
+def prepared(folder: str | None, work: Path, size: int, tiny: bool = False) -> Path:
+    """The folder that `emogene prepare` made; without one that of the synthetic
+    character, in `work`, that shows every emotion first, and then speaks neutrally."""
     if folder is not None:
-        return load_portrait(Path(folder))
-    if tiny:
-        takes = portrait_takes(0, 1, sentence_seconds=1.2)
-        return synthetic_portrait(size=size, takes=[takes[1], takes[0]])
-    takes = portrait_takes(0, SENTENCES)
-    return synthetic_portrait(size=size, takes=takes[SENTENCES:] + takes[:SENTENCES])
+        return Path(folder)
+    sentences, seconds = (1, 1.2) if tiny else (SENTENCES, 3.2)
+    takes = portrait_takes(0, sentences, seconds)
+    emotional = takes[sentences:][: 1 if tiny else None]
+    shown = synthetic_portrait(size=size, takes=emotional + takes[:sentences])
+    save_portrait(shown, work / "portrait")
+    return work / "portrait"
 
 
-def split(portrait: Portrait, work: Path, vary: bool = True) -> Person:
-    """A portrait, ready for training: the last 4 s (a fifth of a short one) are cut off
-    before anything is measured.
+def config_of(stage: str, data: Path, tiny: bool = False, changes: dict | None = None):
+    """The config by which `emogene create` trains head or torso on a prepared portrait
+    on this machine. The last 4 s (a fifth of a short one) are held out, and all of them
+    are looked at."""
+    portrait = load_portrait(data, pictures=False)
+    total = len(portrait.clip)
+    held = round(min(HELD_SECONDS * FPS, LARGEST_SHARE * total))
+    variant = "gpu" if parallel.on_accelerator() else "cpu"
+    size = f"size={portrait.camera.size},frames={total - held}"
+    told = {"data": str(data), "holdout_seconds": held / FPS, "val_frames": held}
+    arg = f"{'tiny' if tiny else variant},{size}"
+    return stage_config(stage, arg, told | (changes or {}))
+
+
+def head_config(
+    data: Path, tiny: bool = False, seed: int = 0, steps: int | None = None
+):
+    """`config_of` a head, whose training is in PARTS parts.
 
     Args:
-        work: a folder for what a style learns.
-        vary: augment the emotions that were not filmed, as `emogene create` does.
+        steps: of all of it, in place of the config's.
     """
-    total = len(portrait.frames)
-    known = total - round(min(HELD_SECONDS * FPS, LARGEST_SHARE * total))
-    portrait = create.without_hindsight(portrait, known)
-    training = create.cut(portrait, slice(0, known))
-    varied = _varied(training, work) if vary else None
-    rig = fit.person_rig(training, varied)
-    code = fit.fit_pose_code(training.pose)
-    filmed = fit.resident(training, rig, code)
-    shown = [filmed] if varied is None else [filmed, fit.resident(varied, rig, code)]
-    held = create.cut(portrait, slice(known, None))
-    return Person(training, held, rig, code, filmed, shown)
-
-
-def _varied(training: Portrait, work: Path) -> Portrait | None:
-    takes = takes_of(training)
-    if set(FELT) <= set(takes.filmed):
-        return None
-    prior = create.load_deformation(None)
-    style = learn_style(takes, prior, work / "deformation")
-    return create.vary(training, style, takes.filmed)
-
-
-def planned(person: Person, tiny: bool, steps: int | None = None) -> fit.Plan:
-    """`emogene create`'s plan for this size and machine; steps: of the head, in place of
-    the plan's."""
-    size, frames = person.training.camera.size, len(person.training.frames)
-    preset = "cpu" if jax.default_backend() == "cpu" else "gpu"
-    plan = create.lesson(size, preset, frames).fields
+    changes = {"seed": seed}
     if tiny:
-        plan = PRESETS["tiny"].fields._replace(head_steps=64, head_rays=64)
-    steps = max(1, (steps or plan.head_steps) // PARTS) * PARTS
-    return fit.planned_for(person.training, plan._replace(head_steps=steps))
+        changes["augment.frames"] = 0  # the synthetic character has no mesh to warp
+    config = config_of("head", data, tiny, changes)
+    each = max(1, (steps or config.train.steps) // PARTS)
+    config.train.update(steps=PARTS * each, val_steps=each, ckpt_steps=each)
+    return config
 
 
-def head_training(person: Person, plan: fit.Plan, seed: int = 0, **of_stage) -> dict:
-    """fit.head_training of a person."""
-    told = (person.training.camera, plan, person.shown, person.rig, seed)
-    return fit.head_training(*told, **of_stage)
-
-
-def train_head(told: dict, workdir: Path, watch: Watch) -> TrainResult:
-    """One whole training of a head, in PARTS parts.
+def train_head(recipe: Recipe, config, workdir: Path, watch: Watch) -> TrainResult:
+    """One whole training of a head by `head_config`.
 
     Args:
-        told: head_training; its steps are a multiple of PARTS.
         workdir: a new one: a training that goes on is not timed.
         watch: its clock, that begins now.
     """
-    told = told | {
-        "stage": told["stage"]._replace(images=watch),
-        "val_steps": told["steps"] // PARTS,
-    }
+    stage = recipe.stage._replace(images=None)
     watch.begin()
-    return train(**told, workdir=workdir)
+    return train_recipe(recipe._replace(stage=stage, validate=watch), config, workdir)
 
 
-def stepper(told: dict) -> tuple[Callable, int]:
+def head_of(workdir: Path, training: Portrait) -> Fields:
+    """The head that was trained in a work directory, without a torso."""
+    saved = checkpoint.load(workdir)
+    return head_fields(saved, workdir, training, TorsoSize(1, 1, 1, 1, 1))
+
+
+def stepper(recipe: Recipe, config) -> tuple[Callable, int]:
     """(a function that takes a few steps of a head's training, from its first on, how
-    many). told: head_training."""
-    stage = told["stage"]
-    transform = make_optimizer(told["optimizer"], told["steps"])
-    step = make_step(stage, transform, told["ema"])
-    frozen = parallel.replicate(told["frozen"])
-    feed = Resident(step, stage, told["batch_source"], frozen, deterministic=False)
-    each = told["scan_steps"] if parallel.loops_on_device() else 1
+    many)."""
+    plan, stage = config.train, recipe.stage
+    transform = make_optimizer(Optimizer(**config.optimizer.to_dict()), plan.steps)
+    step = make_step(stage, transform, plan.ema)
+    frozen = parallel.replicate(recipe.frozen)
+    feed = Resident(step, stage, recipe.data, frozen, deterministic=False)
+    each = plan.scan_steps if parallel.on_accelerator() else 1
 
     def init(batch):
         return init_state(stage, transform, jax.random.key(0), batch, with_ema=True)
@@ -181,25 +156,9 @@ def stepper(told: dict) -> tuple[Callable, int]:
     return call, each
 
 
-def fields_of(person: Person, plan: fit.Plan, params: Any, density: Any) -> fit.Fields:
-    """A head without a torso. params, density: of HeadField, and its grid."""
-    params, density = jax.tree.map(np.array, (params, density))  # of our own
-    return fit.Fields(
-        rig=person.rig,
-        head=params,
-        density=density,
-        torso=None,
-        code=person.code,
-        camera=person.training.camera,
-        background=person.training.background,
-        head_size=plan.head_size,
-        torso_size=plan.torso_size,
-        samples=plan.shown_samples,
-    )
-
-
 def head_scores(heads: np.ndarray, held: Portrait) -> dict[str, float]:
     """{"psnr_head", "psnr_head_matte", "psnr_mouth"} in dB of heads [T, H, W, 4] uint8
-    before the true torso and background: evaluate.avatar.scores of those frames."""
+    before the true torso and background: evaluate.reconstruction.scores of those
+    frames."""
     found = scores(held, before_the_truth(heads, held), heads)["psnr"]
     return {f"psnr_{name}": round(found[name], 3) for name in REGIONS}

@@ -22,15 +22,17 @@ import numpy as np
 import timing
 
 from emogene_jax import parallel
-from emogene_jax.create import lesson
-from emogene_jax.data import synthetic_motion, synthetic_video
-from emogene_jax.emotion_to_video import rig as rigs
-from emogene_jax.emotion_to_video import stage
-from emogene_jax.emotion_to_video.fit import Fields
-from emogene_jax.emotion_to_video.render import Renderer
-from emogene_jax.emotion_to_video.torso import TorsoField, fit_pose_code
+from emogene_jax.emotion_to_video.head import HeadSize
+from emogene_jax.emotion_to_video.head_stage import head_stage
+from emogene_jax.emotion_to_video.render import Fields, Renderer
+from emogene_jax.emotion_to_video.torso import TorsoField, TorsoSize
+from emogene_jax.face import rig as rigs
 from emogene_jax.motion_to_emotion.expressions import emotion_displacement
+from emogene_jax.pose.code import fit_pose_code
+from emogene_jax.recipes.run import stage_config
 from emogene_jax.signals import EMOTIONS, FPS, Pose, motion_to_landmarks
+from emogene_jax.synthetic import motion as synthetic_motion
+from emogene_jax.synthetic import video as synthetic_video
 from emogene_jax.video import write_video
 
 COUNTINGS = ("device", "host", "video")
@@ -97,7 +99,7 @@ def spoken(folder: str, speech: str, frames: int):
     """(Fields, motion [T, 68, 3], Pose) of an avatar that says a speech happily."""
     from emogene_jax.audio.features import audio_features
     from emogene_jax.audio.load import load_audio
-    from emogene_jax.avatar import load_avatar
+    from emogene_jax.avatar.file import load_avatar
     from emogene_jax.pipeline import perform
 
     person = load_avatar(Path(folder))
@@ -127,13 +129,18 @@ def untrained(size: int, frames: int):
     hull = (nodes**2).sum(-1) < 1  # an ellipsoid fills the box
     mesh = motion_to_landmarks(motion, rest)
     rig = rigs.fit_rig(motion, mesh, rest, rest, low, high, hull)
-    plan = lesson(size, "cpu" if jax.default_backend() == "cpu" else "gpu").fields
+    variant = "gpu" if parallel.on_accelerator() else "cpu"
+    config, torso_config = (
+        stage_config(name, f"{variant},size={size}") for name in ("head", "torso")
+    )
+    head_size = HeadSize(**config.model.to_dict())
+    torso_size = TorsoSize(**torso_config.model.to_dict())
     code = fit_pose_code(pose)
-    head = stage.head_stage(camera, plan.head_size)
+    head = head_stage(camera, head_size, **config.stage.to_dict())
     conditions = jnp.zeros((1, rig.project.shape[1]))
     params, aux = head.init(jax.random.key(0), {"condition": conditions})
     blank = (jnp.zeros((1, 12)), jnp.zeros((1, 1, 2)), jnp.zeros((1, 1, 4)))
-    torso = TorsoField(plan.torso_size).init(jax.random.key(1), *blank)["params"]
+    torso = TorsoField(torso_size).init(jax.random.key(1), *blank)["params"]
     fields = Fields(
         rig,
         params,
@@ -142,9 +149,9 @@ def untrained(size: int, frames: int):
         code,
         camera,
         np.zeros((size, size, 3), np.uint8),
-        plan.head_size,
-        plan.torso_size,
-        plan.shown_samples,
+        head_size,
+        torso_size,
+        config.shown_samples,
     )
     return fields, motion, pose
 

@@ -10,6 +10,7 @@ import os
 import warnings
 
 import torch
+from emogene_jax.configs.audio_to_motion import get_config
 from torch import nn
 
 MEL_RANGE = tuple(1127 * math.log(1 + hz / 700) for hz in (50.0, 1100.0))
@@ -196,7 +197,8 @@ def losses(motion, kl, target, mask):
 
 def trainer(model: AudioToMotion):
     """step(content, f0, motion, mask) -> loss: forward, backward, clipping, Adam."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=5e-4)
+    rate = get_config().optimizer.learning_rate
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
 
     def step(content, f0, motion, mask):
         model.train()

@@ -2,14 +2,15 @@
 
     python benchmarks/train_avatar.py [PORTRAIT] [--size 128] [--steps N] [--seed 0]
 
-One training of the head with `emogene create`'s plan, a folder that `emogene prepare`
-made or the synthetic character. At an eighth, a quarter, a half and all of its steps the
-averaged parameters render the held-out frames; the clock stands still meanwhile, and
-what compiles is counted apart. The learning rate follows the whole plan: a training that
-was planned to end at a mark would have ended there a little better. At the marks there
-is no torso: the head stands before the true one (`head`, `head_matte` and `mouth` of
-evaluate/avatar.py, on these frames). The last line is of whole frames, once the torso is
-trained, with all that `emogene create` writes of them, and their flicker.
+One training of the head by the config that `emogene create` uses, on a folder that
+`emogene prepare` made or the synthetic character. At an eighth, a quarter, a half and all
+of its steps the averaged parameters render the held-out frames; the clock stands still
+meanwhile, and what compiles is counted apart. The learning rate follows the whole plan: a
+training that was planned to end at a mark would have ended there a little better. At the
+marks there is no torso: the head stands before the true one (`head`, `head_matte` and
+`mouth` of evaluate/reconstruction.py, on these frames). The last line is of whole frames,
+once the torso is trained, with all that `emogene create` writes of them, and their
+flicker.
 """
 
 import argparse
@@ -21,10 +22,15 @@ import portraits
 import timing
 
 from emogene_jax import parallel
-from emogene_jax.avatar import Avatar
-from emogene_jax.emotion_to_video import fit
-from emogene_jax.evaluate.avatar import rerender, scores
+from emogene_jax.emotion_to_video.render import Renderer
+from emogene_jax.emotion_to_video.torso import TorsoSize
+from emogene_jax.evaluate.reconstruction import rerender, scores
 from emogene_jax.evaluate.temporal import flicker
+from emogene_jax.portrait.pack import load_portrait
+from emogene_jax.recipes import head
+from emogene_jax.recipes.recipe import portrait_parts
+from emogene_jax.recipes.run import train_from_config
+from emogene_jax.train import checkpoint
 
 MARKS = (2, 4, 8, 16)  # of portraits.PARTS
 
@@ -34,58 +40,71 @@ def main(tiny: bool = False):
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("portrait", nargs="?", metavar="PORTRAIT")
     parser.add_argument("--size", type=int, default=128, help="px, the synthetic one's")
-    parser.add_argument("--steps", type=int, help="of the head; default: the plan's")
+    parser.add_argument("--steps", type=int, help="of the head; default: the config's")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     parallel.enable_compilation_cache()
-    portrait = portraits.read(args.portrait, 32 if tiny else args.size, tiny)
     with tempfile.TemporaryDirectory() as folder:
-        person = portraits.split(portrait, Path(folder), vary=not tiny)
-        plan = portraits.planned(person, tiny, args.steps)
-        learn(person, plan, Path(folder), args.portrait or "synthetic", args.seed)
+        work, size = Path(folder), 32 if tiny else args.size
+        data = portraits.prepared(args.portrait, work, size, tiny)
+        config = portraits.head_config(data, tiny, args.seed, args.steps)
+        sizes = {
+            "portrait": Path(args.portrait or "synthetic").name,
+            "size": load_portrait(data, pictures=False).camera.size,
+            "seed": args.seed,
+        }
+        watch = learn_head(config, work / "head", sizes)
+        learn_torso(config, tiny, work, sizes, watch)
 
 
-def learn(person, plan: fit.Plan, work: Path, name: str, seed: int) -> None:
-    """Trains head and torso, and says how good they are on the way."""
-    sizes = {
-        "portrait": Path(name).name,
-        "size": person.training.camera.size,
-        "training_frames": len(person.training.frames),
-        "held_out_frames": len(person.held.frames),
-        "rays_per_step": plan.frames * plan.head_rays,
-        "planned_steps": plan.head_steps,
-        "seed": seed,
+def learn_head(config, workdir: Path, sizes: dict) -> portraits.Watch:
+    """Trains the head, and says how good it is on the way; fills in `sizes`."""
+    recipe, steps = head.build(config, workdir), config.train.steps
+    held = config.portrait.held_out
+    sizes |= {
+        "training_frames": config.portrait.frames - held,
+        "held_out_frames": held,
+        "rays_per_step": config.stage.frames * config.stage.rays,
+        "planned_steps": steps,
     }
 
     def look(part, params, aux):
         if part in MARKS:
-            told = {"steps": part * plan.head_steps // portraits.PARTS}
+            told = {"steps": part * steps // portraits.PARTS}
             told["seconds"] = round(watch.seconds, 2)
             told["compile_s"] = round(watch.compile_s, 2)
-            fields = portraits.fields_of(person, plan, params, aux["density"])
-            heads = fit.rendered_heads(fields, person.held)
-            told |= portraits.head_scores(heads, person.held)
+            found = recipe.validate(params, aux)
+            told |= {k.removeprefix("val_"): round(v, 3) for k, v in found.items()}
             timing.emit("train_avatar", told, **sizes)
 
     watch = portraits.Watch(look)
-    told = portraits.head_training(person, plan, seed)
-    head = portraits.train_head(told, work / "head", watch)
-    fields = portraits.fields_of(person, plan, head.ema_params, head.aux["density"])
+    portraits.train_head(recipe, config, workdir, watch)
+    return watch
+
+
+def learn_torso(config, tiny: bool, work: Path, sizes: dict, watch) -> None:
+    """Trains the torso behind that head, and says how good whole frames are."""
     began = time.perf_counter()
-    data = (fields, person.filmed, work / "torso", seed)
-    torso = fit._train_torso(person.training, plan, *data)
+    changes = {"seed": config.seed, "frozen.head": str(work / "head")}
+    torso = portraits.config_of("torso", Path(config.data), tiny, changes)
+    train_from_config(torso, work / "torso")
     torso_s = time.perf_counter() - began
-    fields = fields._replace(torso=torso.ema_params)
-    rendered, heads = rerender(Avatar(fields, *[None] * 7), person.held)
-    found = scores(person.held, rendered, heads)
+    training, held, _ = portrait_parts(config, work)
+    fields = portraits.head_of(work / "head", training)._replace(
+        torso=checkpoint.load(work / "torso").params,
+        torso_size=TorsoSize(**torso.model.to_dict()),
+    )
+    rendered, heads = rerender(Renderer(fields), held)
+    found = scores(held, rendered, heads)
     told = {
         "seconds_head": round(watch.seconds, 2),
-        # With what compiles, and with the heads that it stands behind.
+        # With what compiles, what is read, the heads that it stands behind, and its
+        # validation.
         "seconds_torso": round(torso_s, 2),
-        "torso_steps": plan.torso_steps,
+        "torso_steps": torso.train.steps,
         **{f"psnr_{name}": round(value, 3) for name, value in found["psnr"].items()},
         **{f"ssim_{name}": round(value, 4) for name, value in found["ssim"].items()},
-        "flicker": flicker(person.held, rendered),
+        "flicker": flicker(held, rendered),
     }
     timing.emit("train_avatar_whole", told, **sizes)
 

@@ -3,6 +3,7 @@
     emogene train --config lip_sync --workdir runs/lip_sync --config.data=RECORDS
     emogene train --config lip_sync:tiny --workdir /tmp/lip_sync
 
+`demo` is as `emogene demo` trains it.
 Hardware: one GPU of 80 GB, or several: the batch is split among all devices of all hosts.
     1024 clips do not fit a laptop: there, set --config.batch.batch_size=32.
 Hours: not measured on a GPU yet; `python benchmarks/train_rates.py` measures the rate of
@@ -16,16 +17,15 @@ from ml_collections import ConfigDict
 
 
 def get_config(arg=""):
-    config = ConfigDict()
-    config.name = "lip_sync"
-    config.seed = 0
-    config.data = "synthetic"  # or a folder of clip records (data/records.py)
-    config.world = ConfigDict(common.WORLD)
+    variant, _ = common.read_arg(arg, ("", "demo", "tiny"))
+    config = common.begin("lip_sync", "val_accuracy", "highest")
+    # Data is "synthetic", or a folder of clip records (input/records.py).
+    config.world = common.world()
     # audio_to_motion.lip_sync.LipSync
     config.model = ConfigDict({"channels": 512, "motion_scale": 20.0})
     # audio_to_motion.stage.lip_sync_stage
     config.stage = ConfigDict({"windows_per_clip": 4})
-    # data.batches.clip_batches
+    # input.batches.clip_batches
     config.batch = ConfigDict({"batch_size": 1024, "frames": (50,), "neutral": False})
     # train.state.Optimizer; the rate is for 1024 clips over all devices and hosts
     config.optimizer = ConfigDict(
@@ -38,18 +38,20 @@ def get_config(arg=""):
             "ckpt_steps": 2000,
             "log_steps": 100,
             "val_steps": 2000,
-            "scan_steps": 16,
             "ema": 0.999,
             "keep": 2,
             "deterministic": False,
         }
     )
-    return common.finish(
-        config,
-        arg,
-        common.TINY_WORLD
-        | {"model.channels": 32, "batch.batch_size": 8, "batch.frames": (20,)},
-    )
+    return common.finish(config, CHANGES[variant])
+
+
+CHANGES = {
+    "": {},
+    "demo": common.demo(400) | {"model.channels": 128, "batch.batch_size": 32},
+    "tiny": common.streamed_tiny()
+    | {"model.channels": 32, "batch.batch_size": 8, "batch.frames": (20,)},
+}
 
 
 def sweep_lr():

@@ -2,8 +2,13 @@
 
     emogene train --config motion_to_emotion --workdir runs/motion_to_emotion \\
         --config.data=RECORDS
+    emogene train --config motion_to_emotion:person --workdir runs/own_emotions \\
+        --config.data=PORTRAIT
     emogene train --config motion_to_emotion:tiny --workdir /tmp/motion_to_emotion
 
+`generic` is the built-in model: it learns what a table of facial actions does to
+synthetic talkers. `person` goes on from it, or from `frozen.generic`, with the emotions
+that a portrait's person was filmed in. `demo` is as `emogene demo` trains it.
 Hardware: anything.
 Hours: minutes; a step of 32 pairs takes a CPU about a millisecond, so 40k of them take
     40 s (computed), and as much again goes by between them.
@@ -15,17 +20,18 @@ from ml_collections import ConfigDict
 
 
 def get_config(arg=""):
-    config = ConfigDict()
-    config.name = "motion_to_emotion"
-    config.seed = 0
-    config.data = "synthetic"  # or a folder of clip records (data/records.py)
-    # Validated on identities that nothing was learned from.
-    config.world = ConfigDict(common.WORLD | {"validation_speakers": 4})
+    variant, _ = common.read_arg(arg, ("", "generic", "person", "demo", "tiny"))
+    config = common.begin("motion_to_emotion", "val_landmark_error", "lowest")
+    # Data is "synthetic", "facial_actions", a folder of clip records (input/records.py),
+    # or a prepared portrait. Validated on identities that nothing was learned from.
+    config.world = common.world(validation_speakers=4)
+    config.frozen = ConfigDict({"generic": ""})  # what a person's begins with
+    config.talkers = 40  # synthetic ones, whom the facial actions are shown on
     # motion_to_emotion.deformation.Deformer
     config.model = ConfigDict({"hidden": 256})
     # motion_to_emotion.stage.motion_to_emotion_stage
     config.stage = ConfigDict({"neutral_weight": 1.0})
-    # data.batches.pair_batches
+    # input.batches.pair_batches
     config.batch = ConfigDict({"batch_size": 32})
     # train.state.Optimizer; the rate is for 32 pairs over all devices and hosts;
     # x 0.1 in 250k steps, as the official release has it
@@ -36,6 +42,7 @@ def get_config(arg=""):
             "warmup_steps": 1000,
             "decay_steps": 250_000,
             "decay_rate": 0.1,
+            "final_fraction": 0.01,
             "clip": 1.0,
         }
     )
@@ -46,14 +53,43 @@ def get_config(arg=""):
             "ckpt_steps": 5000,
             "log_steps": 500,
             "val_steps": 5000,
-            "scan_steps": 64,  # a step is short beside its dispatch
+            "scan_steps": 100,  # of what lives on the device: a step is a dispatch long
             "ema": 0.999,
             "keep": 2,
             "deterministic": False,
         }
     )
-    tiny = {"model.hidden": 16, "world.validation_speakers": 1}
-    return common.finish(config, arg, common.TINY_WORLD | tiny)
+    return common.finish(config, CHANGES[variant])
+
+
+def _in_one_go(steps: int, rate: float, ema: float) -> dict:
+    return {
+        "batch.batch_size": 256,
+        "optimizer.learning_rate": rate,
+        "optimizer.schedule": "cosine",
+        "optimizer.warmup_steps": 50,
+        "optimizer.final_fraction": 0.02,
+        "train.steps": steps,
+        "train.ckpt_steps": steps,
+        "train.val_steps": steps,
+        "train.ema": ema,
+    }
+
+
+CHANGES = {
+    "": {},
+    "generic": _in_one_go(2500, 2e-3, 0.995) | {"data": "facial_actions"},
+    "person": _in_one_go(1000, 1e-3, 0.99),
+    "demo": common.demo(3000) | {"batch.batch_size": 256},
+    "tiny": common.TINY
+    | common.TINY_WORLD
+    | {
+        "model.hidden": 16,
+        "world.validation_speakers": 1,
+        "talkers": 2,
+        "batch.batch_size": 16,
+    },
+}
 
 
 def sweep_lr():

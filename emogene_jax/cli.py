@@ -92,7 +92,7 @@ def _os_message(error: OSError) -> str:
 
 def _demo(args):
     must_be_writable(args.out, folder=True)
-    from emogene_jax.demo import run_demo
+    from emogene_jax.commands.demo import run_demo
 
     run_demo(args.out, args.preset, seed=0)
 
@@ -101,9 +101,17 @@ def _prepare(args):
     must_exist(*args.videos, what="a video or a folder of videos")
     must_exist(args.face_model, what="a face model bundle (face_landmarker.task)")
     must_be_writable(args.out, folder=True)
-    from emogene_jax.create import prepare
+    from emogene_jax.commands.prepare import prepare_data
 
-    prepare(args.videos, args.out, args.size, args.crop, args.face_model, args.content)
+    prepare_data(
+        args.videos,
+        args.out,
+        size=args.size,
+        crop=args.crop,
+        face_model=args.face_model,
+        content=args.content,
+        holdout_seconds=args.holdout_seconds,
+    )
 
 
 def _create(args):
@@ -111,25 +119,44 @@ def _create(args):
     must_exist(args.face_model, what="a face model bundle (face_landmarker.task)")
     must_exist(args.audio_to_motion, args.deformation, what="a work directory")
     must_be_writable(args.out, folder=True)
-    from emogene_jax.create import create
+    from emogene_jax.commands.create import create
 
     create(
         args.sources,
         args.out,
+        face_model=args.face_model,
         size=args.size,
         holdout_seconds=args.holdout_seconds,
         preset=args.preset,
-        crop=args.crop,
+        crop=args.crop if isinstance(args.crop, str) else list(args.crop),
+        audio_to_motion=args.audio_to_motion,
+        deformation=args.deformation,
+        content=args.content,
+    )
+
+
+def _assemble(args):
+    must_exist(args.portrait, what="a prepared portrait")
+    must_exist(args.head, args.torso, what="a work directory")
+    must_exist(args.audio_to_motion, args.deformation, what="a work directory")
+    must_exist(args.face_model, what="a face model bundle (face_landmarker.task)")
+    must_be_writable(args.out, folder=True)
+    from emogene_jax.commands.assemble import assemble_avatar
+
+    assemble_avatar(
+        args.portrait,
+        args.head,
+        args.torso,
+        args.out,
         audio_to_motion=args.audio_to_motion,
         deformation=args.deformation,
         face_model=args.face_model,
-        content=args.content,
     )
 
 
 def _talk(args):
     track = _check_talk(args)
-    from emogene_jax.talk import drive, idle, talk
+    from emogene_jax.commands.talk import drive, idle, talk
 
     common = {"background": args.background, "landmarks_out": args.landmarks_out}
     if args.idle is not None:
@@ -167,7 +194,7 @@ def _check_talk(args) -> list[tuple[float, str, float]]:
 def _train(args):
     must_be_writable(args.workdir, folder=True)
     config = read_config(args.config, args.overrides)
-    from emogene_jax.training import train_from_config
+    from emogene_jax.recipes.run import train_from_config
 
     train_from_config(config, args.workdir, args.profile)
 
@@ -185,7 +212,7 @@ def _evaluate(args):
 def _import(args):
     must_exist(args.checkpoint, what="a checkpoint")
     must_be_writable(args.out, folder=True)
-    from emogene_jax.importing import UNIT_PER_EYE_DISTANCE, import_checkpoint
+    from emogene_jax.commands.importing import UNIT_PER_EYE_DISTANCE, import_checkpoint
 
     unit = args.unit_per_eye_distance or UNIT_PER_EYE_DISTANCE
     import_checkpoint(args.checkpoint, args.stage, args.out, unit)
@@ -196,7 +223,7 @@ def _app(args):
 
 
 def _doctor(args):
-    from emogene_jax.doctor import examine
+    from emogene_jax.commands.doctor import examine
 
     print(examine())
 
@@ -289,6 +316,7 @@ def _add_avatar_commands(command):
     prepare.add_argument("videos", nargs="+", metavar="VIDEO")
     prepare.add_argument("--out", required=True, metavar="DATA")
     prepare.add_argument("--size", type=arguments.size, default=512, metavar="N")
+    prepare.add_argument("--holdout-seconds", type=arguments.seconds, metavar="S")
     _add_portrait_options(prepare)
 
     create = command("create", _create, "video of a person -> an avatar")
@@ -300,6 +328,15 @@ def _add_avatar_commands(command):
     create.add_argument("--audio-to-motion", metavar="DIR")
     create.add_argument("--deformation", metavar="DIR")
     _add_portrait_options(create)
+
+    parts = command("assemble", _assemble, "work directories -> an avatar")
+    parts.add_argument("--portrait", required=True, metavar="DATA")
+    parts.add_argument("--head", required=True, metavar="DIR")
+    parts.add_argument("--torso", required=True, metavar="DIR")
+    parts.add_argument("--audio-to-motion", metavar="DIR")
+    parts.add_argument("--deformation", metavar="DIR")
+    parts.add_argument("--out", required=True, metavar="AVATAR")
+    parts.add_argument("--face-model", metavar="FILE")
 
 
 def _add_portrait_options(parser):

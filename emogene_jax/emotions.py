@@ -1,8 +1,10 @@
-"""How an emotion is written on the command line, and what it means frame by frame."""
+"""How an emotion is written, on the command line and in the names of files, and what it
+means frame by frame."""
 
 import difflib
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 
@@ -95,3 +97,39 @@ def emotion_curve(
         weights[:, EMOTIONS.index(name)] += share
         intensity += share * (amount - intensity)
     return weights, intensity
+
+
+_LEVEL = re.compile(r"level_([123])")  # MEAD's folders of one intensity
+# Other names by which data sets and people call the emotions.
+ALIASES = {
+    "anger": "angry",
+    "ang": "angry",
+    "disgusted": "disgust",
+    "dis": "disgust",
+    "fearful": "fear",
+    "fea": "fear",
+    "happiness": "happy",
+    "hap": "happy",
+    "neu": "neutral",
+    "sadness": "sad",
+    "surprised": "surprise",
+} | {name: name for name in EMOTIONS}
+
+
+def emotion_of(path) -> str:
+    """The emotion of a clip by its folder's name or a part of its own (MEAD:
+    happy/level_3/001.mp4, M030_sad_3_001.mp4); neutral where none is told."""
+    path = Path(path)
+    folder = path.parent.parent if _LEVEL.fullmatch(path.parent.name) else path.parent
+    parts = [folder.name.lower(), *re.split(r"[^a-z]+", path.stem.lower())]
+    return next((ALIASES[part] for part in parts if part in ALIASES), "neutral")
+
+
+def intensity_of(path) -> float:
+    """How strong a clip's emotion is by its MEAD name (level 1, 2 or 3: a third, two
+    thirds, 1); 1 where none is told."""
+    path = Path(path)
+    level = _LEVEL.fullmatch(path.parent.name)
+    for name in ALIASES:
+        level = level or re.search(rf"_{name}_([123])_", path.stem.lower())
+    return int(level[1]) / 3 if level and emotion_of(path) != "neutral" else 1.0

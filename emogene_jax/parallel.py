@@ -24,7 +24,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from emogene_jax.cache import cache_folder
+from emogene_jax.folders import cache_folder
 from emogene_jax.signals import UserError
 
 AXIS = "data"
@@ -80,8 +80,10 @@ def device_count() -> int:
     return mesh().size
 
 
-def loops_on_device() -> bool:
-    """Whether many steps per dispatch pay: where a dispatch costs as much as a step."""
+def on_accelerator() -> bool:
+    """Whether this is not a CPU: where a dispatch costs as much as a step, so that many
+    steps per dispatch pay; where frames are rendered side by side, and not one after the
+    other in a cache; and where memory is donated (data_parallel)."""
     return jax.default_backend() != "cpu"
 
 
@@ -144,12 +146,16 @@ def first_host_first(make: Callable[[], Any]) -> Any:
 
 
 def shard_batch(batch: Any) -> Any:
-    """A global batch split along its leading axis, of this host's share of it.
+    """A global batch split along its leading axis, of this host's share of it. What one
+    host's devices can't share evenly, each of them gets whole: `spread` shares it.
 
     Raises:
-      UserError: `batch_size 30 is not divisible by 8 devices`.
+      UserError: `batch_size 30 is not divisible by 8 devices` of several hosts.
     """
     sharding = NamedSharding(mesh(), PartitionSpec(AXIS))
+    rows = {np.shape(leaf)[0] for leaf in jax.tree.leaves(batch)}
+    if jax.process_count() == 1 and any(n % device_count() for n in rows):
+        return replicate(batch)
 
     def place(array):
         array = np.asarray(array)
@@ -169,8 +175,7 @@ def spread(batch: Any) -> Any:
     lengths = [leaf.shape[0] for leaf in jax.tree.leaves(batch) if leaf.ndim]
     if not lengths or device_count() == 1:
         return batch
-    longest = max(lengths)
-    _check_divisible(longest)
+    longest = max(lengths)  # it need not be divisible: XLA pads what is left over
     sharding = NamedSharding(mesh(), PartitionSpec(AXIS))
 
     def place(leaf):
@@ -200,7 +205,7 @@ def data_parallel(
         options = {"xla_gpu_deterministic_ops": True}
     return jax.jit(
         step,
-        donate_argnums=donate if loops_on_device() else (),
+        donate_argnums=donate if on_accelerator() else (),
         out_shardings=replicated(),
         compiler_options=options or None,
     )

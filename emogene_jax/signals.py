@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from emogene_jax.landmarks import OUTER_EYE_CORNERS
+
 FPS = 25  # video frames per second, everywhere inside
 AUDIO_FPS = 50  # content and pitch features per second
 SAMPLE_RATE = 16_000  # Hz, everywhere inside
@@ -32,8 +34,6 @@ EMOTIONS = (
     "sad",
     "surprise",
 )
-# The outer eye corners, whose distance is the unit of motion.
-OUTER_EYE_CORNERS = (36, 45)
 
 
 class UserError(Exception):
@@ -87,6 +87,9 @@ class Stage(NamedTuple):
     init(key, batch) -> (params, aux)
     loss(params, aux, frozen, batch, key, step) -> (loss, (aux, metrics))
     sample(resident, key, step) -> batch, for data that lives on the device; else None
+    evaluate(params, aux, frozen, batch) -> metrics of a held-out batch in evaluation mode:
+        running statistics, no noise, no dropout, nothing drawn anew; or None, where
+        batches say nothing (fields are judged by what they render)
     images(params, aux, frozen, batch) -> {name: uint8 [H, W, 3]}, for TensorBoard, or
         [T, H, W, 3], which moves at 25 fps; or None. Host code.
 
@@ -99,6 +102,7 @@ class Stage(NamedTuple):
     loss: Callable
     sample: Callable | None = None
     images: Callable | None = None
+    evaluate: Callable | None = None
 
 
 def eye_distance(rest: np.ndarray) -> float:

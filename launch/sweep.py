@@ -4,11 +4,14 @@
     python launch/sweep.py configs/head.py lr,width --run       # here, one run a GPU
     python launch/sweep.py configs/head.py lr,width --slurm     # as a job array
     python launch/sweep.py configs/head.py lr,width --table     # what has come out so far
+    python launch/sweep.py configs/head.py:cpu,size=64,frames=200 lr,width --run
 
-`lr,width` is the product of the config's sweep_lr() and sweep_width(). What follows `--`
-goes to every `emogene train`. Without --run, --slurm or --table the commands are
-printed. A run's log is `log.txt` in its work directory; a run that fails stops no other.
-Run again, what is finished is not trained again.
+`lr,width` is the product of the config's sweep_lr() and sweep_width(); what follows the
+colon is the config's argument. What follows `--` goes to every `emogene train`. Without
+--run, --slurm or --table the commands are printed. A run's log is `log.txt` in its work
+directory; a run that fails stops no other. Run again, what is finished is not trained
+again. The table is sorted by the metric that the config names, of held-out data; its last
+column is the work directory, as `emogene assemble` takes those of heads and torsos.
 """
 
 import argparse
@@ -25,6 +28,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from emogene_jax.signals import UserError
+
+WRONG = (AttributeError, KeyError, SyntaxError, TypeError, ValueError, UserError)
+HIGHEST = ("psnr", "accuracy", "confidence")  # is best, of metrics with such names
+
 
 class Run(NamedTuple):
     """One point of a sweep."""
@@ -34,22 +42,48 @@ class Run(NamedTuple):
     command: list[str]
 
 
-def runs(config: Path, sweeps: str, workdir: Path, rest: list[str]) -> list[Run]:
-    """A run for each point of the product of `sweeps`."""
-    spec = importlib.util.spec_from_file_location("config", config)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def load(spec: str):
+    """(module, argument) of a config's path, or `path:argument`."""
+    place, _, arg = str(spec).partition(":")
+    found = importlib.util.spec_from_file_location("config", place)
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module, arg
+
+
+def runs(spec: str, sweeps: str, workdir: Path, rest: list[str]) -> list[Run]:
+    """A run for each point of the product of `sweeps`, of a config (see load)."""
+    module, arg = load(spec)
     parts = [list(getattr(module, f"sweep_{name}")()) for name in sweeps.split(",")]
     points = []
     for point in itertools.product(*parts):
         overrides = {key: value for part in point for key, value in part.items()}
-        module.get_config().update_from_flattened_dict(overrides)  # a typo ends it here
+        module.get_config(arg).update_from_flattened_dict(
+            overrides
+        )  # or a typo ends it
         name = ",".join(f"{k.split('.')[-1]}={v}" for k, v in overrides.items())
-        place = workdir / config.stem / name
+        place = workdir / path_of(spec).stem / name
         flags = [f"--config.{key}={value}" for key, value in overrides.items()]
-        train = ["emogene", "train", "--config", str(config), "--workdir", str(place)]
+        train = ["emogene", "train", "--config", str(spec), "--workdir", str(place)]
         points.append(Run(overrides, place, [*train, *flags, *rest]))
     return points
+
+
+def path_of(spec: str) -> Path:
+    """The file of a config."""
+    return Path(str(spec).partition(":")[0])
+
+
+def metric_of(spec: str, asked: str | None = None) -> tuple[str, bool]:
+    """(what the table is sorted by, whether the highest is the best): what is asked for,
+    or what the config names."""
+    module, arg = load(spec)
+    config = module.get_config(arg)
+    own = config.get("metric")
+    metric = asked or own or "val_loss"
+    if metric == own:
+        return metric, config.best == "highest"
+    return metric, any(name in metric for name in HIGHEST)
 
 
 def run_here(points: list[Run], gpus: list[str]) -> None:
@@ -109,16 +143,12 @@ def slurm_script(points: list[Run], folder: Path) -> Path:
     return path
 
 
-def table(points: list[Run], metric: str) -> str:
-    """Tab-separated: each run's `metric` and overrides, best first (the lowest; of PSNR,
-    accuracy and confidence the highest); then those that have none."""
-    from emogene_jax.signals import UserError
+def table(points: list[Run], metric: str, highest: bool) -> str:
+    """Tab-separated: each run's `metric` and overrides, best first (the highest, or the
+    lowest); then those that have none."""
     from emogene_jax.train.checkpoint import open_checkpoints
 
-    sign = (
-        -1 if any(name in metric for name in ("psnr", "accuracy", "confidence")) else 1
-    )
-    found = []
+    sign, found = -1 if highest else 1, []
     for point in points:
         value, step = None, 0
         if (point.workdir / "checkpoints").is_dir():
@@ -142,23 +172,25 @@ def table(points: list[Run], metric: str) -> str:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("config", type=Path)
+    parser.add_argument("config", metavar="CONFIG.py[:arg]")
     parser.add_argument("sweeps", help="names of sweep_… functions, comma-separated")
     parser.add_argument("--workdir", type=Path, default=Path("runs"))
-    parser.add_argument("--metric", default="val_loss", help="of the table")
+    parser.add_argument("--metric", help="of the table; default: the config's own")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--run", action="store_true", help="here, one run a GPU at a time")
     how.add_argument("--slurm", action="store_true", help="as a SLURM job array")
     how.add_argument("--table", action="store_true", help="only the table")
     args, rest = parser.parse_known_args()
     rest = [flag for flag in rest if flag != "--"]
-    if args.config.suffix != ".py" or not args.config.is_file():
+    path = path_of(args.config)
+    if path.suffix != ".py" or not path.is_file():
         parser.error(f"{args.config}: expected a config file, e.g. configs/head.py")
     try:
         points = runs(args.config, args.sweeps, args.workdir, rest)
-    except (AttributeError, KeyError, SyntaxError, TypeError, ValueError) as error:
+        metric = metric_of(args.config, args.metric)
+    except WRONG as error:
         parser.error(f"{args.config} {args.sweeps}: {error}")
-    folder = args.workdir / args.config.stem
+    folder = args.workdir / path.stem
     if args.slurm:
         script = slurm_script(points, folder)
         if shutil.which("sbatch") is None:
@@ -167,7 +199,7 @@ def main() -> None:
     elif args.run or args.table:
         if args.run:
             run_here(points, visible_gpus())
-        text = table(points, args.metric)
+        text = table(points, *metric)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "sweep.tsv").write_text(text + "\n")
         print(text)

@@ -3,6 +3,7 @@ shared data is, and what is made once for all tests: a small filmed character, a
 avatar of it."""
 
 import os
+import sys
 from pathlib import Path
 
 os.environ["XLA_FLAGS"] = " ".join(
@@ -23,26 +24,47 @@ import pytest  # noqa: E402
 from emogene_jax import parallel  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
-every_device = parallel.mesh
+
+
+def mesh_of(count):
+    """The mesh of the first `count` devices."""
+    kind = (jax.sharding.AxisType.Auto,)
+    devices = jax.devices()[:count]
+    return jax.make_mesh((count,), (parallel.AXIS,), axis_types=kind, devices=devices)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_device():
     """Tests run on one of the eight devices, for which XLA compiles three times as fast."""
-    options = {
-        "axis_types": (jax.sharding.AxisType.Auto,),
-        "devices": jax.devices()[:1],
-    }
-    alone = jax.make_mesh((1,), (parallel.AXIS,), **options)
+    alone = mesh_of(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parallel, "mesh", lambda: alone)
         yield
 
 
 @pytest.fixture
-def eight_devices(monkeypatch):
+def use_devices(monkeypatch):
+    """A function: from now on there are so many, up to eight."""
+
+    def forget():
+        # A renderer's programs are kept, and are of the devices that there were.
+        render = sys.modules.get("emogene_jax.emotion_to_video.render")
+        if render is not None:
+            render._program.cache_clear()
+
+    def use(count):
+        forget()
+        chosen = mesh_of(count)
+        monkeypatch.setattr(parallel, "mesh", lambda: chosen)
+
+    yield use
+    forget()
+
+
+@pytest.fixture
+def eight_devices(use_devices):
     """All of them, for tests of what is split among devices."""
-    monkeypatch.setattr(parallel, "mesh", every_device)
+    use_devices(8)
 
 
 def pytest_configure(config):
@@ -71,8 +93,8 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def filmed():
     """A portrait of 32 px: the synthetic character says a word, and one happily."""
-    from emogene_jax.data.synthetic import make_take
-    from emogene_jax.data.synthetic_portrait import synthetic_portrait
+    from emogene_jax.synthetic.portrait import synthetic_portrait
+    from emogene_jax.synthetic.takes import make_take
 
     words = [(0, "neutral"), (1, "happy")]
     takes = [make_take(0, 0, n, name, sentence_seconds=1.4) for n, name in words]
@@ -84,7 +106,7 @@ def heard_of():
     """Makes a portrait of takes (data.synthetic) of one person: everything but the
     pictures."""
     from emogene_jax.audio.features import audio_features
-    from emogene_jax.data.schema import Portrait
+    from emogene_jax.portrait.schema import Portrait
     from emogene_jax.signals import EMOTIONS, Pose, motion_to_landmarks
 
     def portrait(takes):
@@ -116,25 +138,29 @@ def heard_of():
 def untrained(filmed):
     """Fields of the character as they are before the first step, and a ghost of a head
     that its torso hides nothing of."""
-    from emogene_jax.emotion_to_video import fit, stage
+    from emogene_jax.emotion_to_video.draw import drawable
     from emogene_jax.emotion_to_video.head import HeadSize
-    from emogene_jax.emotion_to_video.torso import TorsoSize, fit_pose_code
+    from emogene_jax.emotion_to_video.head_stage import head_stage
+    from emogene_jax.emotion_to_video.render import Fields
+    from emogene_jax.emotion_to_video.torso import TorsoSize
+    from emogene_jax.emotion_to_video.torso_stage import torso_stage
+    from emogene_jax.recipes.person import measure
 
     sizes = HeadSize(8, 4, 2, 4, 2, 8, 16), TorsoSize(8, 16, 4, 4, 8)
-    rig, code = fit.person_rig(filmed), fit_pose_code(filmed.pose)
-    data = fit.resident(filmed, rig, code)
+    person = measure(filmed, None)
+    data = drawable(filmed, person.rig, person.code)
     params = []
-    for make, size in zip((stage.head_stage, stage.torso_stage), sizes, strict=True):
-        part = make(filmed.camera, size)
+    for make, size in zip((head_stage, torso_stage), sizes, strict=True):
+        part = make(filmed.camera, size, frames=8, rays=16)
         init = jax.jit(lambda key, batch, part=part: part.init(key, batch))
         params.append(init(jax.random.key(0), data))
     (head, aux), (torso, _) = params
-    return fit.Fields(
-        rig,
+    return Fields(
+        person.rig,
         head,
         aux["density"],
         torso,
-        code,
+        person.code,
         filmed.camera,
         filmed.background,
         *sizes,
@@ -149,10 +175,10 @@ def learn_head(filmed, untrained):
     import jax.numpy as jnp
     import optax
 
-    from emogene_jax.emotion_to_video import stage as stages
+    from emogene_jax.emotion_to_video.head_stage import head_stage
 
     size = untrained.head_size
-    part = stages.head_stage(filmed.camera, size, frames=8, rays=64, samples=8)
+    part = head_stage(filmed.camera, size, frames=8, rays=64, samples=8)
     frozen = {"rig": jax.tree.map(jnp.asarray, untrained.rig)}
 
     def learn(data, transform, steps):
@@ -186,7 +212,7 @@ def person(filmed, untrained):
 
     from emogene_jax.audio_to_motion.initial import initial_variables
     from emogene_jax.audio_to_motion.vae import AudioToMotion
-    from emogene_jax.avatar import Avatar
+    from emogene_jax.avatar.file import Avatar
     from emogene_jax.motion_to_emotion.blink import shut_lids
     from emogene_jax.motion_to_emotion.deformation import Deformer
     from emogene_jax.motion_to_emotion.manifold import fit_manifold
@@ -230,3 +256,45 @@ def person(filmed, untrained):
         filmed.pose,
         info,
     )
+
+
+@pytest.fixture(scope="session")
+def work(filmed, untrained, person, tmp_path_factory):
+    """{name: folder}: the character's prepared portrait, and a work directory of each
+    stage that has learned nothing; by their configs the five fit each other."""
+    from emogene_jax.portrait.pack import save_portrait
+    from emogene_jax.recipes import head
+    from emogene_jax.recipes.run import stage_config
+    from emogene_jax.recipes.torso import params_digest
+    from emogene_jax.train import checkpoint
+
+    place = tmp_path_factory.mktemp("work")
+    names = ("portrait", "head", "torso", "audio_to_motion", "deformation")
+    folders = {name: place / name for name in names}
+    save_portrait(filmed, folders["portrait"])
+    config = stage_config("head", "tiny", {"data": str(folders["portrait"])})
+    config.augment.frames = 0
+    recipe = head.build(config, place)
+    params, aux = jax.jit(recipe.stage.init)(jax.random.key(0), recipe.data)
+    record = {"config": config.to_dict()}
+    checkpoint.write(folders["head"], params, aux, record, fixed=recipe.fixed)
+    behind = stage_config("torso", "tiny", {"data": config.data}).to_dict()
+    behind["frozen"] = {"head_digest": params_digest(params)}
+    behind["portrait"] = record["config"]["portrait"]
+    behind["model"] = untrained.torso_size._asdict()
+    checkpoint.write(folders["torso"], untrained.torso, {}, {"config": behind})
+    voice = {"model": person.info["audio_to_motion"], "content": person.info["content"]}
+    learned = (person.audio_to_motion[part] for part in ("params", "aux"))
+    checkpoint.write(folders["audio_to_motion"], *learned, {"config": voice})
+    checkpoint.write(folders["deformation"], person.deformation, {}, {"config": {}})
+    return folders
+
+
+@pytest.fixture(scope="session")
+def other_portrait(filmed, tmp_path_factory):
+    """The folder of a portrait of the same length that is not the character's."""
+    from emogene_jax.portrait.pack import save_portrait
+
+    folder = tmp_path_factory.mktemp("other") / "portrait"
+    save_portrait(filmed._replace(landmarks=filmed.landmarks + 0.01), folder)
+    return folder

@@ -12,13 +12,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from emogene_jax import parallel, training
+from emogene_jax import parallel
 from emogene_jax.cli import read_config
+from emogene_jax.recipes import lip_sync
+from emogene_jax.recipes.run import train_from_config
 from emogene_jax.train.loop import train
-from emogene_jax.train.state import Optimizer
 
 sys.path.insert(0, str(Path(__file__).parent / "train"))
-from tiny_stage import resident, tiny_stage  # noqa: E402
+from tiny_stage import FAST, TOLD, resident, tiny_stage  # noqa: E402
 
 FLAGS = (
     "--config.batch.batch_size=8 --config.batch.frames=(60,) "
@@ -28,26 +29,26 @@ FLAGS = (
 
 def main(records: str, workdir: Path) -> None:
     parallel.connect()
+    constant = FAST._replace(schedule="constant")
     for steps in (2, 4):
         flags = [*FLAGS.split(), f"--config.data={records}"]
         config = read_config("lip_sync:tiny", flags)
         config.train.steps = steps
-        result = training.train_from_config(config, workdir / "streamed")
+        result = train_from_config(config, workdir / "streamed")
         train(
             tiny_stage(),
             workdir=workdir / "resident",
             steps=steps,
             batch_source=resident(),
-            optimizer=Optimizer(learning_rate=0.1, schedule="constant"),
-            log_steps=1,
+            **TOLD | {"optimizer": constant, "log_steps": 1},
         )
-    stage, batches, _, _ = training._lip_sync(config, workdir)
-    batch = parallel.shard_batch(next(batches(4)))
+    recipe = lip_sync.build(config, workdir)
+    batch = parallel.shard_batch(next(recipe.data(4)))
     assert len(batch["mask"].addressable_shards) == jax.local_device_count()
 
     def gradient(params, aux, batch):
         def loss(params):
-            return stage.loss(params, aux, None, batch, jax.random.key(1), 4)[:2]
+            return recipe.stage.loss(params, aux, None, batch, jax.random.key(1), 4)[:2]
 
         return jax.grad(loss, has_aux=True)(params)[0]
 

@@ -136,7 +136,7 @@ def test_unwritable_output_is_found_early(capsys, avatar, tmp_path):
 
 
 def test_talk_reaches_its_functions(monkeypatch, avatar, speech, tmp_path):
-    calls = _record(monkeypatch, "emogene_jax.talk", "talk", "idle", "drive")
+    calls = _record(monkeypatch, "emogene_jax.commands.talk", "talk", "idle", "drive")
     out = str(tmp_path / "new" / "out.mp4")
     talk = ["talk", str(avatar), "--out", out]
     assert cli.main([*talk, "--audio", str(speech), "--emotion", "sad:2"]) == 0
@@ -152,7 +152,7 @@ def test_talk_reaches_its_functions(monkeypatch, avatar, speech, tmp_path):
 
 
 def test_create_passes_its_options_on(monkeypatch, speech, tmp_path):
-    calls = _record(monkeypatch, "emogene_jax.create", "create")
+    calls = _record(monkeypatch, "emogene_jax.commands.create", "create")
     create = ["create", str(speech), "--out", str(tmp_path / "a")]
     assert cli.main([*create, "--size", "128", "--crop", "10,20,300"]) == 0
     options = calls[0][2]
@@ -230,7 +230,7 @@ def config_file(tmp_path):
 
 
 def test_train_reads_the_config_with_overrides(monkeypatch, config_file, tmp_path):
-    calls = _record(monkeypatch, "emogene_jax.training", "train_from_config")
+    calls = _record(monkeypatch, "emogene_jax.recipes.run", "train_from_config")
     workdir = str(tmp_path / "work")
     argv = ["train", f"--config={config_file}:tiny", "--workdir", workdir]
     assert cli.main([*argv, "--config.lr=1e-2", "--config.frozen.head=/tmp/h"]) == 0

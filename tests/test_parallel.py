@@ -81,7 +81,7 @@ def test_a_batch_drawn_inside_is_spread_and_unchanged():
 
 
 def test_state_is_donated_where_there_is_a_gpu_and_traced_once(monkeypatch):
-    monkeypatch.setattr(parallel, "loops_on_device", lambda: True)
+    monkeypatch.setattr(parallel, "on_accelerator", lambda: True)
 
     @chex.assert_max_traces(1)
     def step(state, batch):
@@ -97,12 +97,31 @@ def test_state_is_donated_where_there_is_a_gpu_and_traced_once(monkeypatch):
     np.testing.assert_array_equal(state, np.full(4, 3.0))
 
 
-def test_a_batch_that_does_not_fit_is_told_in_numbers():
-    message = "batch_size 30 is not divisible by 8 devices"
+@pytest.mark.parametrize("count", [3, 7])
+def test_a_batch_that_does_not_fit_is_shared_unevenly(use_devices, count):
+    use_devices(count)
+    batch = make_batch(22)
+
+    def spread_gradient(params, batch):
+        return gradient(params, parallel.spread(batch))
+
+    params = Net().init(jax.random.key(0), batch)
+    alone = jax.jit(gradient)(params, batch)
+    placed = parallel.shard_batch(batch)
+    assert placed["x"].sharding.is_fully_replicated
+    step = parallel.data_parallel(spread_gradient, donate=())
+    told = parallel.replicate(params), placed
+    assert apart(alone, step(*told)) < 1e-4
+    # Each has its share of the rows, and none all of them.
+    program = step.lower(*told).compile().as_text()
+    assert f"f32[{-(-22 // count)},16]" in program and "f32[22,16]" not in program
+
+
+def test_hosts_must_share_a_batch_evenly(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    message = "batch_size 60 is not divisible by 8 devices"
     with pytest.raises(UserError, match=message):
         parallel.shard_batch(make_batch(30))
-    with pytest.raises(UserError, match=message):
-        jax.jit(parallel.spread)(jnp.zeros((30, 2)))
 
 
 def test_compiled_programs_are_kept(tmp_path, monkeypatch):
@@ -161,7 +180,7 @@ def apart(one, other):
 def test_two_hosts_learn_what_one_does(tmp_path):
     """2 processes x 2 devices against 1 x 4: gradients, statistics, and parameters after
     a training that was saved and restored; what two have saved, another number reads."""
-    from emogene_jax.data.records import World, write_synthetic
+    from emogene_jax.synthetic.records import World, write_synthetic
     from emogene_jax.train import checkpoint
 
     # Eight takes of several lengths: the hosts' shares have unlike masks.

@@ -2,7 +2,9 @@
 
 Which content features something was learned from is decided once, when it is learned,
 and stored with it as a dict: {"type": "log_mel", "channels": 80}, or {"type": "hubert",
-"channels": 1024, "model": a checkpoint's folder or its name on the hub}.
+"channels": 1024, "model": a checkpoint's folder or its name on the hub, "revision": its
+commit there, "sha256": of its weights (hubert_weights.checksum)}. Where nobody has said
+the last, as in official weights, any HuBERT of as many channels will do.
 """
 
 import functools
@@ -34,7 +36,7 @@ def audio_features(waveform, content: dict | None = None) -> AudioFeatures:
       content: which content features (see the module); None = LOG_MEL.
 
     Raises:
-      UserError: `content` is of HuBERT, which can't be had here.
+      UserError: `content` is of HuBERT, which can't be had here, or of another one.
     """
     steps = 2 * max(1, -(-len(waveform) // FRAME))
     content = content or LOG_MEL
@@ -62,16 +64,35 @@ def choose_content(choice: str) -> dict:
         if find_hubert() is None:
             return LOG_MEL
         choice = os.environ.get("EMOGENE_HUBERT") or DEFAULT
-    return {
-        "type": "hubert",
-        "channels": _hubert(choice).config.hidden_size,
-        "model": choice,
-    }
+    return _hubert(choice)[1]
 
 
 def content_of(channels: int) -> dict:
     """The content features that have so many channels, where nothing else tells."""
     return LOG_MEL if channels == BANDS else {"type": "hubert", "channels": channels}
+
+
+def same_content(found: dict, expected: dict) -> str | None:
+    """None if features of `found` are those of `expected`; else, for an error message,
+    what was found and what was expected.
+
+    HuBERTs are told apart by their checksums, where both have one, not by their places.
+    """
+    parts = ["type", "channels"]
+    if "sha256" in found and "sha256" in expected:
+        parts.append("sha256")
+    if all(found[part] == expected[part] for part in parts):
+        return None
+    return f"found {_told(found)}, expected {_told(expected)}"
+
+
+def _told(content: dict) -> str:
+    """log_mel of 80 channels; hubert of 1024 channels (MODEL, SHA-256 …)."""
+    more = [content["model"]] if "model" in content else []
+    if "sha256" in content:
+        more.append(f"SHA-256 {content['sha256']}")
+    which = f" ({', '.join(more)})" if more else ""
+    return f"{content['type']} of {content['channels']} channels{which}"
 
 
 def _content(waveform, content: dict, steps: int) -> Iterator[np.ndarray]:
@@ -81,19 +102,32 @@ def _content(waveform, content: dict, steps: int) -> Iterator[np.ndarray]:
     from emogene_jax.audio.hubert import hubert_pieces
     from emogene_jax.audio.hubert_weights import DEFAULT
 
+    model = content.get("model", DEFAULT)
+    if "revision" in content:
+        model = f"{model}@{content['revision']}"
     # A folder that was there when an avatar was made need not be where it is used.
-    model = os.environ.get("EMOGENE_HUBERT") or content.get("model", DEFAULT)
-    hubert = _hubert(model)
-    if hubert.config.hidden_size != content["channels"]:
+    model = os.environ.get("EMOGENE_HUBERT") or model
+    hubert, found = _hubert(model)
+    if differs := same_content(found, content):
         raise UserError(
-            f"{model}: a HuBERT of {hubert.config.hidden_size} channels, expected "
-            f"{content['channels']}"
+            f"content: {differs}: set $EMOGENE_HUBERT to the folder of the expected one"
         )
     return hubert_pieces(hubert, waveform)
 
 
-@functools.lru_cache(maxsize=1)
 def _hubert(model: str):
-    from emogene_jax.audio.hubert import load_hubert
+    """A HuBERT that is ready to run, and what its features are."""
+    from emogene_jax.audio.hubert import locate
 
-    return load_hubert(model)
+    folder, named = locate(model)
+    hubert, sha256 = _loaded(folder)
+    channels = hubert.config.hidden_size
+    return hubert, {"type": "hubert", "channels": channels, **named, "sha256": sha256}
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(folder):
+    from emogene_jax.audio.hubert import load_hubert
+    from emogene_jax.audio.hubert_weights import checksum
+
+    return load_hubert(folder), checksum(folder)

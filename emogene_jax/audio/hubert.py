@@ -55,6 +55,21 @@ class _Row(NamedTuple):
     steps: int
 
 
+def locate(path_or_name: str | Path) -> tuple[Path, dict[str, str]]:
+    """The folder of a checkpoint, and its name: "model", a folder or a name on the hub,
+    and then "revision", its commit.
+
+    Args:
+      path_or_name: a folder, or a name as of hubert_weights.from_hub.
+    """
+    folder, name = Path(path_or_name), str(path_or_name)
+    repository = name.partition("@")[0]
+    if folder.is_dir() or repository.count("/") != 1:
+        return folder, {"model": name}
+    folder = weights.from_hub(name)
+    return folder, {"model": repository, "revision": folder.name}
+
+
 def load_hubert(path_or_name: str | Path, dtype: Any = None) -> Hubert:
     """The checkpoint in a folder, or of a name on the Hugging Face hub.
 
@@ -65,9 +80,7 @@ def load_hubert(path_or_name: str | Path, dtype: Any = None) -> Hubert:
     Raises:
       UserError: no such folder, or it holds no HuBERT that can be read.
     """
-    folder = Path(path_or_name)
-    if not folder.is_dir() and str(path_or_name).count("/") == 1:
-        folder = weights.from_hub(str(path_or_name))
+    folder, _ = locate(path_or_name)
     tensors = weights.read_tensors(folder)
     config = weights.read_config(folder)
     extractor = weights.read_extractor(folder)

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import threading
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,9 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from emogene_jax.audio.hubert_model import FIELD, HOP, HubertConfig
+from emogene_jax.folders import digest
 from emogene_jax.signals import SAMPLE_RATE, UserError, listed
 
 DEFAULT = "facebook/hubert-large-ls960-ft"
+# Its publisher's last commit, of 2022, whose only weights are pytorch_model.bin.
+REVISION = "ece5fabbf034c1073acae96d5401b25be96709d8"
 SETTINGS = ("config.json", "preprocessor_config.json")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 # Of a checkpoint's other uses: masking while it was trained, and recognising letters.
@@ -29,8 +33,8 @@ ATTEMPT = 4  # s without an answer, and the hub counts as out of reach
 def find_hubert() -> str | None:
     """The folder of the checkpoint to use; None, and a line on stderr, if there is none.
 
-    $EMOGENE_HUBERT, else facebook/hubert-large-ls960-ft in Hugging Face's cache, else a
-    download of it. A hub that is out of reach is noticed within seconds, once.
+    $EMOGENE_HUBERT, else DEFAULT at REVISION in Hugging Face's cache, else a download
+    of it. A hub that is out of reach is noticed within seconds, once.
 
     Raises:
       UserError: $EMOGENE_HUBERT is no checkpoint folder.
@@ -52,7 +56,12 @@ def _find_default() -> str | None:
 
 
 def from_hub(name: str) -> Path:
-    """The folder of checkpoint `name` in Hugging Face's cache, downloaded if need be.
+    """The folder of a checkpoint in Hugging Face's cache, downloaded if need be; its
+    name is the commit that it is of.
+
+    Args:
+      name: OWNER/NAME, or OWNER/NAME@REVISION (a commit, branch or tag). Without one it
+        is REVISION of DEFAULT; of others main, as the cache or else the hub has it.
 
     Raises:
       UserError: it is not in the cache, and the hub can't be reached or has no weights
@@ -61,8 +70,13 @@ def from_hub(name: str) -> Path:
     from huggingface_hub import constants, snapshot_download, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError
 
+    repository, _, revision = name.partition("@")
+    revision = revision or (REVISION if repository == DEFAULT else None)
     for weights in readable_weights():
-        paths = [try_to_load_from_cache(name, file) for file in (weights, *SETTINGS)]
+        paths = [
+            try_to_load_from_cache(repository, file, revision=revision)
+            for file in (weights, *SETTINGS)
+        ]
         if all(isinstance(path, str) for path in paths):
             folder = Path(paths[0]).parent
             if weights != WEIGHTS[1] or not missing_shards(folder):
@@ -71,7 +85,7 @@ def from_hub(name: str) -> Path:
         raise UserError(
             f"{name}: not in {constants.HF_HUB_CACHE}, and $HF_HUB_OFFLINE is set"
         )
-    files = _files_on_hub(name, constants.ENDPOINT)
+    files = _files_on_hub(repository, revision, constants.ENDPOINT)
     weights = next((file for file in readable_weights() if file in files), None)
     if weights is None:
         advice = "; pytorch_model.bin needs PyTorch" if WEIGHTS[2] in files else ""
@@ -79,17 +93,20 @@ def from_hub(name: str) -> Path:
     wanted = ["model-*.safetensors"] if weights == WEIGHTS[1] else []
     print(f"downloading {name} to {constants.HF_HUB_CACHE}", file=sys.stderr)
     try:
+        patterns = [*SETTINGS, weights, *wanted]
         return Path(
-            snapshot_download(name, allow_patterns=[*SETTINGS, weights, *wanted])
+            snapshot_download(repository, revision=revision, allow_patterns=patterns)
         )
     except (OSError, HfHubHTTPError) as error:
         line = str(error).strip().splitlines()[0]
         raise UserError(f"{name}: cannot be downloaded ({line})") from None
 
 
-def _files_on_hub(name: str, endpoint: str) -> set[str]:
+def _files_on_hub(name: str, revision: str | None, endpoint: str) -> set[str]:
     """The names of a repository's files, asked for in seconds or not at all."""
     url = f"{endpoint}/api/models/{name}"
+    if revision:
+        url += f"/revision/{urllib.parse.quote(revision, safe='')}"
     answer = {}
 
     def ask():
@@ -123,6 +140,14 @@ def _shards(folder: Path) -> list[str]:
     names = set(_read_json(folder / WEIGHTS[1]).get("weight_map", {}).values())
     # Only files beside the index.
     return sorted(Path(name).name for name in map(str, names))
+
+
+def checksum(folder: Path) -> str:
+    """SHA-256 of the weights that are read in folder, 16 hexadecimal digits: of one
+    file as `sha256sum` gives it, of shards one after the other by their names."""
+    path = _weights_file(folder)
+    names = _shards(folder) if path.name == WEIGHTS[1] else [path.name]
+    return digest(*(folder / name for name in names))
 
 
 def read_config(folder: Path) -> HubertConfig:

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from emogene_jax.landmarks import MOUTH
+
 WINDOW = 5  # frames; 10 audio steps
-MOUTH = slice(48, 68)  # of the 68 landmarks
 # Of each layer after a tower's first: parts of the full width, stride, residual. The
 # stride of the layer marked None is the tower's own.
 LAYERS = (

@@ -7,7 +7,7 @@ Every loss is a mean over what the mask lets through.
 import jax
 import jax.numpy as jnp
 
-from emogene_jax.audio_to_motion.lip_sync import MOUTH
+from emogene_jax.landmarks import INNER_MIDDLE, MOUTH, MOUTH_CORNERS
 
 EPSILON = 1e-5  # keeps the logarithm of a confidence of 0 or 1 finite
 
@@ -37,11 +37,13 @@ def mouth_weights(weight: float) -> jax.Array:
 
 
 def mouth_shape(motion: jax.Array) -> jax.Array:
-    """How far the inner lips (62, 66) and the corners (54, 48) have moved apart,
+    """How far the inner lips and the corners of the mouth have moved apart,
     [..., 2], of motion [..., 204]."""
     points = motion.reshape(*motion.shape[:-1], 68, 3)
-    opening = points[..., 62, 1] - points[..., 66, 1]
-    width = points[..., 54, 0] - points[..., 48, 0]
+    upper, lower = INNER_MIDDLE
+    left, right = MOUTH_CORNERS
+    opening = points[..., upper, 1] - points[..., lower, 1]
+    width = points[..., right, 0] - points[..., left, 0]
     return jnp.stack([opening, width], axis=-1)
 
 

@@ -117,8 +117,8 @@ def audio_to_motion_stage(
     model: AudioToMotion,
     expert: LipSync | None = None,
     *,
-    batch_size: int = 8,
-    frames: int = 100,
+    batch_size: int | None = None,
+    frames: int | None = None,
     motion_weight: float = 1.0,
     mouth_weight: float = 1.0,
     continuity_weight: float = 3.0,
@@ -138,7 +138,8 @@ def audio_to_motion_stage(
       model: what is trained.
       expert: the lip-sync expert's module; its {"params", "aux"} come as `frozen`, and
         without them the sync loss is left out.
-      batch_size, frames: of the windows that `sample` draws.
+      batch_size, frames: of the windows that `sample` draws; None = batches come from
+        outside.
       mouth_weight: what a mouth landmark counts against another.
       shape_weight: of the squared error of the mouth's opening and width, whose own
         motion is small beside what all points of a mouth do together.
@@ -210,6 +211,38 @@ def audio_to_motion_stage(
             total = total + sync_weight * metrics["sync"]
         return total, (updated, metrics)
 
+    def evaluate(params, aux, frozen, batch):
+        batch = _masked(batch)
+        heard = batch["content"], batch["f0"]
+        out = model.apply(
+            {"params": params, **aux},
+            *heard,
+            batch["motion"],
+            batch["mask"],
+            jnp.zeros(_noise_shape(model, batch)),
+            batch["blink"],
+        )
+        # What is made when it talks: of sound alone, through the prior's mean.
+        latent = jnp.zeros(_noise_shape(model, batch))
+        spoken = model.apply(
+            {"params": params, **aux}, *heard, latent, batch["blink"], method="decode"
+        )
+        scale, true, mask = model.motion_scale, batch["motion"], batch["mask"]
+
+        def terms(made):
+            return made * scale, true * scale, mask, weights
+
+        shapes = [mouth_shape(motion) for motion in terms(spoken)[:2]]
+        metrics = {
+            "motion": squared_error(*terms(out.motion)),
+            "spoken": squared_error(*terms(spoken)),
+            "shape": squared_error(*shapes, mask, 1.0),
+            "kl": out.kl,
+        }
+        if frozen is not None:
+            metrics["sync"] = sync(frozen, batch, spoken, jax.random.key(0))
+        return metrics
+
     def images(params, aux, frozen, batch):
         # Motion over time of one clip, true above what its sound alone makes of it.
         one = {name: value[:1] for name, value in batch.items()}
@@ -224,7 +257,8 @@ def audio_to_motion_stage(
             pictures["motion"] = motion_video(face, true, made)
         return pictures
 
-    return Stage(init, loss, window_sampler(batch_size, frames), images)
+    sample = batch_size and window_sampler(batch_size, frames)
+    return Stage(init, loss, sample, images, evaluate)
 
 
 def _noise_shape(model: AudioToMotion, batch) -> tuple[int, int, int]:
@@ -236,8 +270,8 @@ def _noise_shape(model: AudioToMotion, batch) -> tuple[int, int, int]:
 def lip_sync_stage(
     model: LipSync,
     *,
-    batch_size: int = 8,
-    frames: int = 100,
+    batch_size: int | None = None,
+    frames: int | None = None,
     windows_per_clip: int = 16,
 ) -> Stage:
     """The stage that trains the lip-sync expert.
@@ -253,24 +287,35 @@ def lip_sync_stage(
         inputs = content[:, : 2 * WINDOW], mouth[:, :WINDOW]
         return initial_variables(model, key, *inputs)
 
-    def loss(params, aux, frozen, batch, key, step):
-        del frozen, step
+    def pairs(batch, key):
         any_key, near_key = jax.random.split(key)
         starts = _draw_starts(any_key, batch["mask"], -(-windows_per_clip // 2))
         near = _draw_neighbours(near_key, batch["mask"], starts)
         starts = jnp.concatenate([starts, near], 1)[:, :windows_per_clip]
         content = windows(batch["content"], 2 * starts, 2 * WINDOW)
         mouth = windows(mouth_of(batch["motion"]), starts, WINDOW)
+        flat = [part.reshape(-1, *part.shape[2:]) for part in (content, mouth)]
+        return *flat, starts
+
+    def loss(params, aux, frozen, batch, key, step):
+        del frozen, step
+        content, mouth, starts = pairs(batch, key)
         (audio, face), updated = model.apply(
             {"params": params, **aux},
-            content.reshape(-1, *content.shape[2:]),
-            mouth.reshape(-1, *mouth.shape[2:]),
+            content,
+            mouth,
             train=True,
             mutable=["batch_stats"],
         )
-        confidence = audio @ face.T
-        total, metrics = pair_losses(confidence, starts, batch["speaker"])
+        total, metrics = pair_losses(audio @ face.T, starts, batch["speaker"])
         return total, (updated, metrics)
+
+    def evaluate(params, aux, frozen, batch):
+        # Always the same windows.
+        content, mouth, starts = pairs(batch, jax.random.key(0))
+        audio, face = model.apply({"params": params, **aux}, content, mouth)
+        total, metrics = pair_losses(audio @ face.T, starts, batch["speaker"])
+        return metrics | {"loss": total}
 
     def images(params, aux, frozen, batch):
         # Every window's audio against every window's mouth: a bright diagonal is good.
@@ -279,7 +324,8 @@ def lip_sync_stage(
         audio, face = window_embeddings(model, params, aux, content, motion)
         return {"confidence": heatmap(audio @ face.T)}
 
-    return Stage(init, loss, window_sampler(batch_size, frames), images)
+    sample = batch_size and window_sampler(batch_size, frames)
+    return Stage(init, loss, sample, images, evaluate)
 
 
 def pair_losses(confidence: jax.Array, starts: jax.Array, speaker: jax.Array):

@@ -20,8 +20,8 @@ from emogene_jax.emotion_to_video.head import (
     displacement,
     step_back,
 )
-from emogene_jax.emotion_to_video.march import gather, look_along, read_box
-from emogene_jax.parallel import loops_on_device
+from emogene_jax.emotion_to_video.volume import gather, look_along, read_box
+from emogene_jax.parallel import on_accelerator
 from emogene_jax.signals import Rays
 
 BLOCKS = 128  # across a picture: of pixels that look for the head once for all of them
@@ -38,21 +38,21 @@ class Baked(NamedTuple):
     occupied: jax.Array  # [D, H, W] per cm, in the frame's own head space
 
 
-class Prepared(NamedTuple):
+class ReadyHead(NamedTuple):
     """A person's head, ready for every frame."""
 
     params: Any  # of the field
     still: Any  # HeadField.still
-    density: jax.Array  # [D, H, W] per cm, of the rest face (march.seen_density)
+    density: jax.Array  # [D, H, W] per cm, of the rest face (volume.seen_density)
 
 
-def prepare(field: HeadField, params, density) -> Prepared:
-    """density: see Prepared."""
+def ready_head(field: HeadField, params, density) -> ReadyHead:
+    """density: see ReadyHead."""
     still = field.apply({"params": params}, method="still")
-    return Prepared(params, still, density)
+    return ReadyHead(params, still, density)
 
 
-def bake(field: HeadField, head: Prepared, rig, condition) -> Baked:
+def bake(field: HeadField, head: ReadyHead, rig, condition) -> Baked:
     """A frame with condition [C]."""
     params = {"params": head.params}
     state = field.apply(params, rig, condition[None], method="frame")
@@ -83,7 +83,7 @@ def render_head(field, params, rig, baked, pose, camera, corner, side, samples):
     seen = (met.mean(0) * (far - near) > SEEN).reshape(across, across)
     seen = maximum_around(seen, -(-MARGIN // block)).reshape(-1)
     place = jnp.cumsum(seen) - 1  # of a block among those that are seen
-    rays = SAMPLES[loops_on_device()] // samples
+    rays = SAMPLES[on_accelerator()] // samples
     count = min(max(1, rays // block**2), len(seen))  # of blocks in a turn
     size = -(-len(seen) // count) * count
     chosen = jnp.nonzero(seen, size=size, fill_value=0)[0]

@@ -1,4 +1,4 @@
-"""Rays of a pinhole camera.
+"""A pinhole camera: its rays and pixels, and layers of a picture.
 
 Camera axes are x right, y up, z towards the viewer, so what is seen has z < 0; a pixel's
 centre is its index + 0.5 (signals.Camera).
@@ -19,3 +19,18 @@ def pixel_rays(rows, columns, rotation, translation, camera: Camera) -> Rays:
     directions = jnp.einsum("...pi,...ij->...pj", directions, rotation)  # R^T d
     origin = -jnp.einsum("...i,...ij->...j", translation, rotation)  # -R^T t
     return Rays(jnp.broadcast_to(origin[..., None, :], directions.shape), directions)
+
+
+def pixel_place(rows, columns, camera):
+    """Pixel centres as places [..., 2] in [0, 1] (column, row)."""
+    return (jnp.stack([columns, rows], -1) + 0.5) / camera.size
+
+
+def over(colour, opacity, behind):
+    """Straight colour [..., 3] with opacity [...] over what is behind."""
+    return opacity[..., None] * colour + (1 - opacity[..., None]) * behind
+
+
+def to_bytes(picture):
+    """uint8 of a picture in 0..1."""
+    return jnp.round(jnp.clip(picture, 0, 1) * 255).astype(jnp.uint8)

@@ -23,8 +23,8 @@ from emogene_jax.emotion_to_video.encoding import (
     resized,
     sum_planes,
 )
-from emogene_jax.emotion_to_video.rig import Rig, upper_conditions
-from emogene_jax.emotion_to_video.torso import CODES
+from emogene_jax.face.rig import Rig, upper_conditions
+from emogene_jax.pose.code import CODES
 
 # How far each round of looking for where a sample has come from goes. Where lips part,
 # the warp is steeper than 1: whole steps would jump to and fro, farther each time.
@@ -40,13 +40,13 @@ CORRECTION_UNIT = 0.4  # cm
 class HeadSize(NamedTuple):
     """What fixes the shapes of a head field; stored with an avatar."""
 
-    coarse: int = 54  # nodes a side of the coarse planes, blended per frame
-    coarse_features: int = 8
-    refine: int = 3  # cells of the static fine planes in one of the coarse
-    fine_features: int = 8
-    basis: int = 12  # planes blended by the condition
-    features: int = 32  # of a sample: what a ray gathers
-    hidden: int = 64
+    coarse: int  # nodes a side of the coarse planes, blended per frame
+    coarse_features: int
+    refine: int  # cells of the static fine planes in one of the coarse
+    fine_features: int
+    basis: int  # planes blended by the condition
+    features: int  # of a sample: what a ray gathers
+    hidden: int
 
     @property
     def fine(self):

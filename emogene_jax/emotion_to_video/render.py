@@ -5,37 +5,45 @@ on the projected head of each frame.
 """
 
 import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emogene_jax.emotion_to_video.alignment import aligned
-from emogene_jax.emotion_to_video.bake import bake, prepare, render_head
-from emogene_jax.emotion_to_video.head import HeadField
-from emogene_jax.emotion_to_video.march import seen_density
-from emogene_jax.emotion_to_video.rig import Rig, condition
-from emogene_jax.emotion_to_video.torso import TorsoField, pose_code
+from emogene_jax.emotion_to_video.bake import bake, ready_head, render_head
+from emogene_jax.emotion_to_video.camera import over, pixel_place, to_bytes
+from emogene_jax.emotion_to_video.head import HeadField, HeadSize
+from emogene_jax.emotion_to_video.torso import TorsoField, TorsoSize
+from emogene_jax.emotion_to_video.volume import seen_density
+from emogene_jax.face.rig import Rig, condition
 from emogene_jax.parallel import (
     by_themselves,
     data_parallel,
     device_count,
-    loops_on_device,
+    on_accelerator,
     replicate,
     shard_batch,
 )
+from emogene_jax.pose.alignment import aligned
+from emogene_jax.pose.code import PoseCode, pose_code
 from emogene_jax.rigid import project
-from emogene_jax.signals import Pose
+from emogene_jax.signals import Camera, Pose
 
 
-def over(colour, opacity, behind):
-    """Straight colour [..., 3] with opacity [...] over what is behind."""
-    return opacity[..., None] * colour + (1 - opacity[..., None]) * behind
+class Fields(NamedTuple):
+    """Everything that renders one person."""
 
-
-def pixel_place(rows, columns, camera):
-    """Pixel centres as places [..., 2] in [0, 1] (column, row)."""
-    return (jnp.stack([columns, rows], -1) + 0.5) / camera.size
+    rig: Rig
+    head: Any  # parameters
+    density: Any  # [D, H, W] the head's occupancy grid
+    torso: Any  # parameters; None = not there yet: the head before the background
+    code: PoseCode
+    camera: Camera
+    background: np.ndarray  # [H, W, 3] uint8
+    head_size: HeadSize
+    torso_size: TorsoSize
+    samples: int  # per ray
 
 
 class Renderer:
@@ -43,18 +51,18 @@ class Renderer:
 
     Shapes are fixed once: one compilation whatever the length."""
 
-    def __init__(self, fields, batch: int = 4):
-        """fields: fit.Fields. batch: frames per call and device."""
+    def __init__(self, fields: Fields, batch: int = 4):
+        """batch: frames per call and device."""
         self.fields, self.batch = fields, batch * device_count()
         self._rig = replicate(Rig(*map(jnp.asarray, fields.rig)))
         grid = seen_density(self._rig, jnp.asarray(fields.density))
         head = HeadField(fields.head_size)
-        prepared = jax.jit(prepare, static_argnums=0)(head, fields.head, grid)
+        prepared = _ready(head, fields.head, grid)
         self._trained = replicate((prepared, fields.torso))
         self._outline = hull_outline(fields.rig)
         self._side = 0
 
-    def frames(self, motion, pose, background=None, layers=False):
+    def frames(self, motion, pose, background=None, layers=False, codes=None):
         """Yield frames uint8 [H, W, 3] of motion [T, 68, 3] under T poses.
 
         Args:
@@ -64,9 +72,11 @@ class Renderer:
             background: uint8 [H, W, 3] in place of the portrait's own.
             layers: yield (frame, head uint8 [H, W, 4] premultiplied RGB and alpha)
                 instead.
+            codes: [T, CODES] of the poses, where these were picked out of a movement:
+                half of a code is the pose smoothed over its neighbours.
         """
         waiting = None
-        for batch in self.dispatch(motion, pose, background):
+        for batch in self.dispatch(motion, pose, background, codes):
             # The device works on this batch while the host hands on the last.
             if waiting is not None:
                 yield from _hand_on(*waiting, layers)
@@ -74,11 +84,12 @@ class Renderer:
         if waiting is not None:
             yield from _hand_on(*waiting, layers)
 
-    def dispatch(self, motion, pose, background=None):
+    def dispatch(self, motion, pose, background=None, codes=None):
         """Yield ((frames [N, H, W, 3], heads [N, H, W, 4]) uint8 on the device, how many
         of the N count): `frames` without the way to the host."""
         fields = self.fields
-        codes = pose_code(fields.code, pose)
+        if codes is None:
+            codes = pose_code(fields.code, pose)
         pose = aligned_pose(fields, codes, pose)
         rotation, translation = (np.asarray(part, np.float32) for part in pose)
         corner, side = self._windows(pose)
@@ -113,47 +124,54 @@ class Renderer:
         corner = np.round((low + high - self._side) / 2).astype(np.int32)
         return np.clip(corner, 0, size - self._side), self._side
 
-    @functools.cache  # noqa: B019 (a renderer lives as long as its programs)
     def _render(self, side):
         fields = self.fields
-        head, torso = HeadField(fields.head_size), TorsoField(fields.torso_size)
-        camera, size = fields.camera, fields.camera.size
-        top = fields.torso_size.top(size)
+        sizes = (fields.head_size, fields.torso_size, fields.camera)
+        return _program(*sizes, fields.samples, fields.torso is not None, side)
 
-        def one(rig, trained, behind, condition, code, rotation, translation, corner):
-            prepared, torso_params = trained
-            baked = bake(head, prepared, rig, condition)
-            window = (camera, corner, side, fields.samples)
-            pose = (rotation, translation)
-            layer = render_head(head, prepared.params, rig, baked, pose, *window)
-            layer = jax.lax.dynamic_update_slice(
-                jnp.zeros((size, size, 4)), layer, (*corner, 0)
+
+_ready = jax.jit(ready_head, static_argnums=0)
+
+
+@functools.lru_cache(maxsize=32)
+def _program(head_size, torso_size, camera, samples, has_torso, side):
+    """The compiled program of renderers of these sizes: it holds no person's arrays."""
+    head, torso = HeadField(head_size), TorsoField(torso_size)
+    size = camera.size
+    top = torso_size.top(size)
+
+    def one(rig, trained, behind, condition, code, rotation, translation, corner):
+        ready, torso_params = trained
+        baked = bake(head, ready, rig, condition)
+        window = (camera, corner, side, samples)
+        pose = (rotation, translation)
+        layer = render_head(head, ready.params, rig, baked, pose, *window)
+        layer = jax.lax.dynamic_update_slice(
+            jnp.zeros((size, size, 4)), layer, (*corner, 0)
+        )
+        back = behind
+        if has_torso:
+            number = jnp.arange(top * size, size * size)[None]
+            rows, columns = number // size, number % size
+            torso_colour, opacity = torso.apply(
+                {"params": torso_params},
+                code[None],
+                pixel_place(rows, columns, camera),
+                layer[top:].reshape(1, -1, 4),
             )
-            back = behind
-            if fields.torso is not None:
-                number = jnp.arange(top * size, size * size)[None]
-                rows, columns = number // size, number % size
-                torso_colour, opacity = torso.apply(
-                    {"params": torso_params},
-                    code[None],
-                    pixel_place(rows, columns, camera),
-                    layer[top:].reshape(1, -1, 4),
-                )
-                below = over(torso_colour[0], opacity[0], behind[top:].reshape(-1, 3))
-                back = jnp.concatenate([behind[:top], below.reshape(-1, size, 3)])
-            frame = layer[..., :3] + (1 - layer[..., 3:]) * back
-            return to_bytes(frame), to_bytes(layer)
+            below = over(torso_colour[0], opacity[0], behind[top:].reshape(-1, 3))
+            back = jnp.concatenate([behind[:top], below.reshape(-1, size, 3)])
+        frame = layer[..., :3] + (1 - layer[..., 3:]) * back
+        return to_bytes(frame), to_bytes(layer)
 
-        def many(rig, trained, behind, *batch):
-            def each(row):
-                return one(rig, trained, behind, *row)
+    def many(rig, trained, behind, *batch):
+        def each(row):
+            return one(rig, trained, behind, *row)
 
-            # A CPU is fastest where one frame's samples stay in its cache.
-            return (
-                jax.vmap(each)(batch) if loops_on_device() else jax.lax.map(each, batch)
-            )
+        # A CPU is fastest where one frame's samples stay in its cache.
+        return jax.vmap(each)(batch) if on_accelerator() else jax.lax.map(each, batch)
 
-        return data_parallel(by_themselves(many, shared=3), donate=())
+    return data_parallel(by_themselves(many, shared=3), donate=())
 
 
 def _hand_on(ready, count, layers):
@@ -164,11 +182,6 @@ def _hand_on(ready, count, layers):
 def aligned_pose(fields, codes, pose) -> Pose:
     """Poses with codes [T, C], as the head is to be seen under them."""
     return Pose(*aligned(np.asarray(fields.head["pose_correction"]), codes, *pose))
-
-
-def to_bytes(picture):
-    """uint8 of a picture in 0..1."""
-    return jnp.round(jnp.clip(picture, 0, 1) * 255).astype(jnp.uint8)
 
 
 def hull_outline(rig) -> np.ndarray:

@@ -14,20 +14,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from emogene_jax.emotion_to_video.encoding import read_planes
-from emogene_jax.signals import Pose
 
-CODES = 12  # numbers that a pose code has
 NECK = 0.12  # how far it goes on under the head, in heights of the picture
 
 
 class TorsoSize(NamedTuple):
     """What fixes the shapes of a torso field; stored with an avatar."""
 
-    coarse: int = 32
-    fine: int = 128
-    features: int = 8
-    warp: int = 6  # nodes a side of the displacement grid
-    hidden: int = 32
+    coarse: int
+    fine: int
+    features: int
+    warp: int  # nodes a side of the displacement grid
+    hidden: int
     rows: int = 1 << 16  # of the picture, from below, that may show it (torso_rows)
 
     def top(self, height: int) -> int:
@@ -72,46 +70,3 @@ def torso_rows(torso_matte: np.ndarray) -> int:
     seen = (torso_matte > 127).any((0, 2))
     above = int(seen.argmax()) if seen.any() else height - 1
     return min(height, height - above + math.ceil(NECK * height))
-
-
-class PoseCode(NamedTuple):
-    """How poses become the torso's code: measured from the portrait's mean pose."""
-
-    rotation: np.ndarray  # [3, 3] the mean
-    translation: np.ndarray  # [3] cm
-    scale: np.ndarray  # [6] standard deviations
-    least: np.ndarray  # [12]: the range of the portrait's codes
-    most: np.ndarray  # [12]
-
-
-def fit_pose_code(pose: Pose) -> PoseCode:
-    """The code of a portrait's poses."""
-    from scipy.spatial.transform import Rotation
-
-    mean = Rotation.from_matrix(pose.rotation).mean().as_matrix()
-    centre = pose.translation.mean(0)
-    values = _six(pose, mean, centre)
-    # A portrait that hardly moves must not turn tracker noise into a signal.
-    floor = np.array([0.01] * 3 + [0.15] * 3)
-    infinite = np.full(12, np.inf)
-    code = PoseCode(mean, centre, np.maximum(values.std(0), floor), -infinite, infinite)
-    codes = pose_code(code, pose)
-    return code._replace(least=codes.min(0), most=codes.max(0))
-
-
-def pose_code(fitted: PoseCode, pose: Pose, smooth=5.0) -> np.ndarray:
-    """Codes [T, 12]: the pose now, and smoothed over time (in frames, +-), since a body
-    follows its head slowly. Never outside of what the portrait has shown."""
-    from scipy.ndimage import gaussian_filter1d
-
-    values = _six(pose, fitted.rotation, fitted.translation) / fitted.scale
-    slow = gaussian_filter1d(values, smooth, axis=0, mode="nearest")
-    codes = np.concatenate([values, slow], -1)
-    return np.clip(codes, fitted.least, fitted.most).astype(np.float32)
-
-
-def _six(pose, mean, centre):
-    from scipy.spatial.transform import Rotation
-
-    turn = Rotation.from_matrix(mean.T @ pose.rotation).as_rotvec()
-    return np.concatenate([turn, pose.translation - centre], -1)

@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image
 
 from emogene_jax.evaluate import metrics
-from emogene_jax.face.landmarks import to_68
+from emogene_jax.face.mesh import to_68
 from emogene_jax.face.tracking import find_model, track_video
+from emogene_jax.landmarks import FACE, MOUTH
 from emogene_jax.signals import UserError
 from emogene_jax.video import iter_frames
 
@@ -139,8 +140,8 @@ def _compare(reference, path, model, truth: np.ndarray | None) -> dict:
         pair = truth[:count], found[:count] * (np.array(true_size) / size)[::-1]
         result["lmd"] = _means(
             {
-                "face": [metrics.lmd(*pair, metrics.FACE)],
-                "mouth": [metrics.lmd(*pair, metrics.MOUTH)],
+                "face": [metrics.lmd(*pair, FACE)],
+                "mouth": [metrics.lmd(*pair, MOUTH)],
             }
         )
     notes = _notes(size, true_size, lengths)

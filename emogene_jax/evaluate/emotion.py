@@ -163,7 +163,7 @@ def watch(frames: Iterable[np.ndarray], model, name: str = "video") -> Seen:
     Raises:
         UserError: no face in most frames.
     """
-    from emogene_jax.face.landmarks import to_68
+    from emogene_jax.face.mesh import to_68
     from emogene_jax.face.tracking import track_video
 
     scale = []
@@ -244,7 +244,7 @@ def clip_votes(classifier: Classifier, seen: Seen, usual: np.ndarray) -> dict:
 def usual_face(model) -> np.ndarray:
     """MediaPipe's canonical face from the front, [1, 68, 2], y down: what the tracker of
     bundle `model` holds for a face that is nobody's and shows nothing."""
-    from emogene_jax.face.landmarks import to_68
+    from emogene_jax.face.mesh import to_68
     from emogene_jax.face.tracking import canonical_mesh
 
     return _from_the_front(to_68(canonical_mesh(model)[0][None]))
@@ -286,10 +286,10 @@ def synthetic_people(
     """Measures [N, measures + 1] and labels [N] of synthetic talkers, seen by a camera
     through a tracker with this noise (eye distances) and the shares of SEEN: paired with
     the neutral frames, or, `alone`, against the usual face."""
-    from emogene_jax.data.synthetic import make_take
-    from emogene_jax.data.synthetic_video import camera
     from emogene_jax.motion_to_emotion.expressions import canonical_rest
     from emogene_jax.rigid import project
+    from emogene_jax.synthetic.takes import make_take
+    from emogene_jax.synthetic.video import camera
 
     usual, sizes = _from_the_front(canonical_rest()[None]), ALONE if alone else FULL
     features, labels = [], []

@@ -9,14 +9,24 @@ what a head turn does to them, so compare videos of equal pose, frame by frame.
 import numpy as np
 from scipy import stats
 
-from emogene_jax.signals import FPS, OUTER_EYE_CORNERS
+from emogene_jax.landmarks import (
+    BROWS,
+    CHIN,
+    INNER_BROWS,
+    INNER_MIDDLE,
+    LID_PAIRS,
+    MOUTH_CORNERS,
+    OUTER_BROWS,
+    OUTER_EYE_CORNERS,
+    OUTER_MIDDLE,
+    UNDER_NOSE,
+    rows,
+)
+from emogene_jax.signals import FPS
 
 # Hardly moved by any expression: the eye corners and the bridge of the nose.
 STABLE = (36, 39, 42, 45, 27, 28, 29, 30)
 STILL = (*STABLE, 0, 1, 2, 14, 15, 16)  # and the face's sides
-_INNER_BROWS, _OUTER_BROWS, _BROWS = (21, 22), (17, 26), tuple(range(17, 27))
-_LIDS = ((37, 41), (38, 40), (43, 47), (44, 46))
-_NOSE_BASE, _CHIN = 33, 8
 
 
 def measures(landmarks: np.ndarray) -> dict[str, np.ndarray]:
@@ -41,20 +51,21 @@ def measures(landmarks: np.ndarray) -> dict[str, np.ndarray]:
     def distance(i, j):
         return np.linalg.norm(points[:, i] - points[:, j], axis=-1)
 
-    corners = mean_height((48, 54))
+    left, right = MOUTH_CORNERS
+    corners = mean_height(MOUTH_CORNERS)
     return {
-        "brow_height": mean_height(_BROWS),
-        "brow_inner_height": mean_height(_INNER_BROWS),
-        "brow_inner_over_outer": mean_height(_INNER_BROWS) - mean_height(_OUTER_BROWS),
-        "brow_distance": distance(*_INNER_BROWS),
-        "mouth_corners": corners - height[:, _NOSE_BASE],
-        "mouth_curve": corners - mean_height((51, 57)),
-        "mouth_asymmetry": height[:, 54] - height[:, 48],
-        "mouth_width": distance(48, 54),
-        "mouth_opening": distance(62, 66),
-        "lid_aperture": np.mean([distance(*pair) for pair in _LIDS], axis=0),
-        "nose_to_lip": distance(_NOSE_BASE, 51),
-        "jaw": distance(_NOSE_BASE, _CHIN),
+        "brow_height": mean_height(rows(BROWS)),
+        "brow_inner_height": mean_height(INNER_BROWS),
+        "brow_inner_over_outer": mean_height(INNER_BROWS) - mean_height(OUTER_BROWS),
+        "brow_distance": distance(*INNER_BROWS),
+        "mouth_corners": corners - height[:, UNDER_NOSE],
+        "mouth_curve": corners - mean_height(OUTER_MIDDLE),
+        "mouth_asymmetry": height[:, right] - height[:, left],
+        "mouth_width": distance(left, right),
+        "mouth_opening": distance(*INNER_MIDDLE),
+        "lid_aperture": np.mean([distance(*pair) for pair in LID_PAIRS], axis=0),
+        "nose_to_lip": distance(UNDER_NOSE, OUTER_MIDDLE[0]),
+        "jaw": distance(UNDER_NOSE, CHIN),
     }
 
 

@@ -12,10 +12,8 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 
-from emogene_jax.signals import NUM_LANDMARKS
+from emogene_jax.landmarks import MOUTH
 
-MOUTH = slice(48, 68)
-FACE = slice(0, NUM_LANDMARKS)
 # The value of two equal frames, whose PSNR is infinite: JSON and means need a number.
 MAX_PSNR = 100.0
 

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from emogene_jax.data.schema import Portrait
+from emogene_jax.portrait.schema import Portrait
 
 WINDOW = 5  # px, over which the source is averaged before it is asked whether it moves
 CALM = 1.0  # of 255: so little as that average changes, where it does not

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from emogene_jax.face import landmarks as lm
+from emogene_jax.face import mesh as lm
 from emogene_jax.rigid import project, rotation_exp, rotation_log
 from emogene_jax.signals import Camera, Pose
 
@@ -20,7 +20,7 @@ _INDEPENDENT = 20  # frames in a row share their noise: one in 20 counts
 
 
 class HeadFit(NamedTuple):
-    """Camera, poses and shape of one clip."""
+    """Camera, poses and shape of one person's clips."""
 
     camera: Camera
     pose: Pose
@@ -108,6 +108,12 @@ def _first_guess(tracked, canonical, camera):
     shape = np.median(centred @ rotation, axis=0)
     size, turn, shift = similarity(shape[None], canonical[None])
     shape = size * shape @ turn[0].T + shift
+    return _first_pose(tracked, scale, rotation, shape, camera), shape
+
+
+def _first_pose(tracked, scale, rotation, shape, camera) -> Pose:
+    """Poses of a head that is rotation [T, 3, 3] times shape [P, 3] in cm, at scale [T]
+    px a cm."""
     depth = camera.focal / scale
     middle = tracked[..., :2].mean(1)
     at = np.stack(
@@ -118,25 +124,29 @@ def _first_guess(tracked, canonical, camera):
         ],
         -1,
     )
-    return Pose(rotation, at - rotation @ shape.mean(0)), shape
+    return Pose(rotation, at - rotation @ shape.mean(0))
 
 
-def _robust(residual: np.ndarray, noise: float) -> np.ndarray:
+def _spread(residual: np.ndarray, noise: float) -> np.ndarray:
+    """[P]: the usual squared residual of each point over the clip, in units of noise."""
+    return np.median((residual**2).sum(-1), axis=0) / noise**2
+
+
+def _robust(residual: np.ndarray, noise: float, spread: np.ndarray) -> np.ndarray:
     """Cauchy weights [T, P] times the inverse variance of each point over the clip."""
-    square = (residual**2).sum(-1)
-    spread = np.median(square, axis=0) / noise**2
-    return 1 / (1 + square / (3 * noise) ** 2) / (1 + spread)
+    return 1 / (1 + (residual**2).sum(-1) / (3 * noise) ** 2) / (1 + spread)
 
 
 def _bundle(tracked, canonical, camera, rounds):
     points = tracked[..., :2]
     pose, first = _first_guess(tracked, canonical, camera)
     px_per_cm = camera.focal / -np.median(pose.translation[:, 2])
+    noise = _NOISE_CM * px_per_cm
     shape, weight = first, np.ones(points.shape[:2])
     for _ in range(rounds):
         pose = fit_poses(points, shape, camera, pose, weight, steps=2)
         residual = points - project(shape[None], *pose, camera)
-        weight = _robust(residual, _NOISE_CM * px_per_cm)
+        weight = _robust(residual, noise, _spread(residual, noise))
         shape = _fit_shape(points, first, camera, pose, weight, px_per_cm)
         # The shape must not drift in size, turn or place: it shares these with the poses.
         size, turn, shift = similarity(shape[None], canonical[None])
@@ -147,25 +157,42 @@ def _bundle(tracked, canonical, camera, rounds):
         pose = Pose(rotation, translation)
     residual = points - project(shape[None], *pose, camera)
     # Cauchy's loss: weighted squares would reward a fit that disowns its points.
-    noise = (3 * _NOISE_CM * px_per_cm) ** 2
-    data = 9 * np.log1p((residual**2).sum(-1) / noise).sum()
+    data = 9 * np.log1p((residual**2).sum(-1) / (3 * noise) ** 2).sum()
     held = (((shape - first) / _DEPTH_PRIOR_CM) ** 2).sum()
     cost = data / _INDEPENDENT + held * (len(points) / _INDEPENDENT + 1)
-    return pose, shape, weight, residual, cost
+    return pose, shape, noise, residual, cost
 
 
-def fit_head(tracked, canonical, size, centre, rounds=6, looked_at=100) -> HeadFit:
-    """Camera, poses and rest shape of one clip.
+def _follow(tracked, shape, camera, noise, spread, rounds):
+    """(poses, residual [T, P, 2] px) of a shape in frames that it was not measured in."""
+    upright = tracked * [1.0, -1.0, -1.0]
+    scale, rotation, _ = similarity(np.broadcast_to(shape, upright.shape), upright)
+    pose = _first_pose(tracked, scale, rotation, shape, camera)
+    points, weight = tracked[..., :2], np.ones(tracked.shape[:2])
+    for _ in range(rounds):
+        pose = fit_poses(points, shape, camera, pose, weight, steps=2)
+        residual = points - project(shape[None], *pose, camera)
+        weight = _robust(residual, noise, spread)
+    return pose, residual
+
+
+def fit_head(
+    tracked, canonical, size, centre, rounds=6, looked_at=100, known=None
+) -> HeadFit:
+    """Camera, poses and rest shape of one person's clips.
 
     Args:
       tracked: [T, 478, 3] px: column, row and the tracker's relative depth (away from
         the viewer, on the scale of the columns).
       canonical: [468, 3] cm, the tracker's metric face.
       size: px, of the (square) picture; centre: (cx, cy) px, the principal point.
-      looked_at: frames of the clip by which the camera's distance is searched for.
+      looked_at: frames by which the camera's distance is searched for.
+      known: how many frames at the start camera and shape are measured from; None = all.
+        The others are held out: they get poses, and change nothing else.
     """
     stable = np.array(lm.STABLE)
     tracked, canonical = tracked[:, stable].astype(np.float64), canonical[stable]
+    tracked, held_out = np.split(tracked, [len(tracked) if known is None else known])
     scale, _, _ = similarity(
         np.broadcast_to(canonical, tracked.shape), tracked * [1.0, -1.0, -1.0]
     )
@@ -180,7 +207,12 @@ def fit_head(tracked, canonical, size, centre, rounds=6, looked_at=100) -> HeadF
         if best is None or cost < best[0]:
             best = (cost, camera)
     camera = best[1]
-    pose, shape, weight, residual, _ = _bundle(tracked, canonical, camera, rounds)
+    pose, shape, noise, residual, _ = _bundle(tracked, canonical, camera, rounds)
+    if len(held_out):
+        spread = _spread(residual, noise)
+        later, missed = _follow(held_out, shape, camera, noise, spread, rounds)
+        pose = Pose(*(np.concatenate(both) for both in zip(pose, later)))
+        residual = np.concatenate([residual, missed])
     error = np.sqrt((residual**2).sum(-1).mean(1))
     return HeadFit(camera, pose, shape, error)
 

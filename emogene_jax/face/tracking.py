@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emogene_jax.cache import cache_folder
-from emogene_jax.face.landmarks import MESH_POINTS
+from emogene_jax.face.mesh import MESH_POINTS
+from emogene_jax.folders import cache_folder
 from emogene_jax.signals import UserError
 
 MODEL_URL = (

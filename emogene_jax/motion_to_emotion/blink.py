@@ -6,7 +6,7 @@ after the expression, so that a wide-eyed face blinks as fully as a sleepy one.
 
 import numpy as np
 
-from emogene_jax.motion_to_emotion.expressions import LOWER_LIDS, UPPER_LIDS
+from emogene_jax.landmarks import EYES, LOWER_LIDS, UPPER_LIDS
 from emogene_jax.signals import FPS, eye_distance
 
 _UPPER_SHARE = 0.88  # of the closing; the lower lid rises by the rest
@@ -14,7 +14,6 @@ INTERVAL = (2.0, 6.0)  # seconds between blinks
 DURATION = (0.2, 0.35)  # seconds a blink lasts
 _CLOSING = 0.35  # of the duration; opening is slower
 _SHUT = 0.5  # the closure that tracked lids reach where they are shut
-LIDS = slice(36, 48)
 
 
 def natural_blinks(frames: int, rng: np.random.Generator) -> np.ndarray:
@@ -63,7 +62,7 @@ def add_blinks(
     motion[:, UPPER_LIDS] += (share * (meeting - upper)).astype(np.float32)
     motion[:, LOWER_LIDS] += (share * (meeting - lower)).astype(np.float32)
     if shut is not None:
-        motion[:, LIDS] += closure[..., None] * (shut - motion[:, LIDS])
+        motion[:, EYES] += closure[..., None] * (shut - motion[:, EYES])
     return motion
 
 
@@ -72,8 +71,8 @@ def shut_lids(motion: np.ndarray, rest: np.ndarray) -> np.ndarray:
     filmed: a tracker sees shut lids apart. Where they were never shut, both meet."""
     closure = lid_closure(motion, rest)
     if closure.max() < _SHUT:
-        return add_blinks(np.zeros((1, *rest.shape)), np.ones(1), rest)[0, LIDS]
-    return np.median(motion[closure >= 0.9 * closure.max()][:, LIDS], 0)
+        return add_blinks(np.zeros((1, *rest.shape)), np.ones(1), rest)[0, EYES]
+    return np.median(motion[closure >= 0.9 * closure.max()][:, EYES], 0)
 
 
 def lid_closure(motion: np.ndarray, rest: np.ndarray) -> np.ndarray:
@@ -97,8 +96,8 @@ def open_lids(motion: np.ndarray, rest: np.ndarray) -> np.ndarray:
     shut = np.convolve(shut, np.ones(5))[2:-2] > 0
     if shut.any() and not shut.all():
         time = np.arange(len(motion))
-        lids = motion[:, LIDS].reshape(len(motion), -1)
+        lids = motion[:, EYES].reshape(len(motion), -1)
         for column in range(lids.shape[1]):
             lids[shut, column] = np.interp(time[shut], time[~shut], lids[~shut, column])
-        motion[:, LIDS] = lids.reshape(-1, 12, 3)
+        motion[:, EYES] = lids.reshape(-1, 12, 3)
     return motion

@@ -16,20 +16,20 @@ from typing import NamedTuple
 
 import numpy as np
 
+from emogene_jax import landmarks as lm
+from emogene_jax.landmarks import (
+    CORNERS,
+    INNER_LOWER,
+    INNER_UPPER,
+    LOWER_LIDS,
+    LOWER_LIP,
+    LOWER_RIM,
+    MIRROR,
+    UPPER_LIDS,
+    UPPER_LIP,
+    UPPER_RIM,
+)
 from emogene_jax.signals import EMOTIONS, UserError, eye_distance
-
-# The landmark at the mirrored place: MIRROR[36] = 45.
-MIRROR = np.r_[
-    16:-1:-1,
-    26:16:-1,
-    27:31,
-    35:30:-1,
-    [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40],
-    54:47:-1,
-    59:54:-1,
-    64:59:-1,
-    67:64:-1,
-]
 
 # The picture's right half and the midline, cm, in MediaPipe's canonical metric space.
 _HALF = {
@@ -80,20 +80,9 @@ _HALF = {
     66: (0.00, -4.26, 5.50),
 }
 
-JAW = np.arange(17)
-BROWS = np.arange(17, 27)
-NOSE = np.arange(27, 36)
-UPPER_LIDS = np.array([37, 38, 43, 44])
-LOWER_LIDS = np.array([41, 40, 47, 46])  # each below its partner in UPPER_LIDS
-EYES = np.arange(36, 48)
-MOUTH = np.arange(48, 68)
-UPPER_LIP = np.array([49, 50, 51, 52, 53, 61, 62, 63])
-LOWER_LIP = np.array([55, 56, 57, 58, 59, 65, 66, 67])
-CORNERS = np.array([48, 54, 60, 64])
-UPPER_RIM = np.arange(49, 54)  # the outer contour of the upper lip
-LOWER_RIM = np.arange(55, 60)
-INNER_UPPER = np.array([61, 62, 63])
-INNER_LOWER = np.array([67, 66, 65])  # each below its partner in INNER_UPPER
+JAW, BROWS, NOSE, MOUTH = (
+    lm.rows(part) for part in (lm.JAW, lm.BROWS, lm.NOSE, lm.MOUTH)
+)
 
 
 class Pull(NamedTuple):
@@ -346,14 +335,20 @@ def signature(motion: np.ndarray) -> dict[str, np.ndarray]:
     """
     x, y = motion[..., 0], motion[..., 1]
     lids = y[..., UPPER_LIDS].mean(-1) - y[..., LOWER_LIDS].mean(-1)
+    (left, right), nose = lm.MOUTH_CORNERS, y[..., lm.UNDER_NOSE]
+
+    def height(numbers):
+        return y[..., list(numbers)].mean(-1)
+
+    inner, outer = lm.INNER_BROWS, lm.OUTER_BROWS
     return {
-        "brow_height": y[..., BROWS].mean(-1) - y[..., [36, 39, 42, 45]].mean(-1),
-        "inner_brow_raise": y[..., [21, 22]].mean(-1) - y[..., [17, 26]].mean(-1),
-        "brow_distance": x[..., 22] - x[..., 21],
-        "mouth_corners": y[..., [48, 54]].mean(-1) - y[..., 33],
-        "asymmetry": y[..., 54] - y[..., 48],
-        "mouth_width": x[..., 54] - x[..., 48],
+        "brow_height": height(BROWS) - height(lm.EYE_CORNERS),
+        "inner_brow_raise": height(inner) - height(outer),
+        "brow_distance": x[..., inner[1]] - x[..., inner[0]],
+        "mouth_corners": height(lm.MOUTH_CORNERS) - nose,
+        "asymmetry": y[..., right] - y[..., left],
+        "mouth_width": x[..., right] - x[..., left],
         "lid_aperture": lids,
-        "nose_to_lip": y[..., 33] - y[..., 51],
-        "jaw": y[..., 33] - y[..., 8],
+        "nose_to_lip": nose - y[..., lm.OUTER_MIDDLE[0]],
+        "jaw": nose - y[..., lm.CHIN],
     }

@@ -8,16 +8,16 @@ brought onto it as far as one likes.
 The official release does so after the emotion: it blends with the nearest neutral frames
 (LLE) and clamps every landmark to the 3 to 97 % range of the neutral portrait, which
 takes strong emotions back. Here the frames must include augmented ones
-(face.augment), so that the emotions lie inside, and the box is as wide as all of them.
+(portrait.augment), so that the emotions lie inside, and the box is as wide as all of them.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from emogene_jax.motion_to_emotion.expressions import BROWS, EYES, JAW, MOUTH, NOSE
+from emogene_jax.landmarks import BROWS, EYES, JAW, MOUTH, NOSE, rows
 
-REGIONS = (BROWS, EYES, np.concatenate([JAW, NOSE, MOUTH]))
+REGIONS = (rows(BROWS), rows(EYES), rows(JAW, NOSE, MOUTH))
 
 
 class Manifold(NamedTuple):

@@ -8,10 +8,8 @@ the others: its pairs are frames with themselves, and it is learned as the ident
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from emogene_jax.motion_to_emotion.deformation import LANDMARK_SIZE, Deformer
-from emogene_jax.motion_to_emotion.expressions import express
+from emogene_jax.motion_to_emotion.deformation import Deformer
 from emogene_jax.signals import EMOTIONS, Stage
 from emogene_jax.train.board import heatmap
 
@@ -56,6 +54,10 @@ def motion_to_emotion_stage(
         }
         return error + neutral_weight * identity, (aux, metrics)
 
+    def evaluate(params, aux, frozen, batch):
+        total, (_, metrics) = loss(params, aux, frozen, batch, None, None)
+        return metrics | {"loss": total}
+
     def sample(resident, key, step):
         pairs = len(resident["emotion"])
         chosen = jax.random.randint(
@@ -76,28 +78,7 @@ def motion_to_emotion_stage(
         return {"added_true_over_learned": heatmap(added)}
 
     drawn = sample if batch_size else None
-    return Stage(init=init, loss=loss, sample=drawn, images=images)
-
-
-def prior_pairs(
-    motion: np.ndarray, rng: np.random.Generator, intensities: tuple = (0.3, 1.2)
-) -> dict[str, np.ndarray]:
-    """A batch of pairs out of the facial-action prior: every frame of neutral motion
-    [B, 68, 3] with a random emotion at a random intensity."""
-    frames = len(motion)
-    emotion = rng.integers(len(EMOTIONS), size=frames).astype(np.int32)
-    intensity = rng.uniform(*intensities, size=frames).astype(np.float32)
-    neutral = np.asarray(motion, np.float32)
-    emotional = np.empty_like(neutral)
-    for index, name in enumerate(EMOTIONS):
-        mine = emotion == index
-        emotional[mine] = express(neutral[mine], name, intensity[mine])
-    return {
-        "neutral": neutral.reshape(frames, LANDMARK_SIZE),
-        "emotional": emotional.reshape(frames, LANDMARK_SIZE),
-        "emotion": emotion,
-        "intensity": intensity,
-    }
+    return Stage(init, loss, drawn, images, evaluate)
 
 
 def _squared_error(predicted: jax.Array, true: jax.Array) -> jax.Array:

@@ -16,15 +16,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from emogene_jax.landmarks import CONTOURS
 from emogene_jax.signals import FPS, UserError, eye_distance
 
-# Of the 68 landmarks, (first, one past the last, closed).
-CONTOURS = (
-    *((0, 17, False), (17, 22, False), (22, 27, False)),  # jaw, brows
-    *((27, 31, False), (31, 36, False)),  # nose
-    *((36, 42, True), (42, 48, True)),  # eyes
-    *((48, 60, True), (60, 68, True)),  # lips
-)
 PAPER, INK, BLUE = (255, 255, 255), (60, 60, 60), (20, 90, 200)
 
 
@@ -128,8 +122,8 @@ def _line_face(points: np.ndarray, side: int, colour: tuple, label: str) -> np.n
     """Points [68, 2] in px, joined to a face; [side, side, 3]."""
     picture = Image.new("RGB", (side, side), PAPER)
     draw = ImageDraw.Draw(picture)
-    for start, stop, closed in CONTOURS:
-        line = [tuple(point) for point in points[start:stop]]
+    for part, closed in CONTOURS:
+        line = [tuple(point) for point in points[part]]
         draw.line(line + line[:1] * closed, colour, 2)
     draw.text((4, 2), label, colour)
     return np.asarray(picture)

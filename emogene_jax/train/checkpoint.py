@@ -2,6 +2,8 @@
 
     workdir/checkpoints/<step>/state    {params, aux, opt_state, ema, step}
     workdir/checkpoints/<step>/config   JSON
+    workdir/checkpoints/<step>/fixed    arrays that belong to the parameters, and that were
+                                        measured before the first step; it may be absent
 
 Saving is asynchronous. A checkpoint counts once it is whole: what a killed process left
 half-written is ignored, and replaced when its step comes round again. One that was
@@ -45,6 +47,7 @@ class Saved(NamedTuple):
     aux: Any
     config: dict
     step: int
+    fixed: Any = None
 
 
 class Checkpoints:
@@ -59,6 +62,7 @@ class Checkpoints:
             item_handlers={
                 "state": ocp.StandardCheckpointHandler(),
                 "config": ocp.JsonCheckpointHandler(),
+                "fixed": ocp.StandardCheckpointHandler(),
             },
             options=ocp.CheckpointManagerOptions(max_to_keep=keep),
         )
@@ -67,17 +71,24 @@ class Checkpoints:
         """The newest step that is whole, as far as is known."""
         return max(set(self._manager.all_steps()) - self._damaged, default=None)
 
-    def save(self, state: TrainState, config: dict) -> None:
+    def save(self, state: TrainState, config: dict, fixed: Any = None) -> None:
         """Begins to save; returns when the arrays are copied from the devices.
+
+        Args:
+          fixed: what no step changes (see the module); None = nothing.
 
         Raises:
           UserError: the disk is full, say: now, or for the checkpoint before this one.
         """
-        items = ocp.args.Composite(
-            state=ocp.args.StandardSave(_tree(state)), config=ocp.args.JsonSave(config)
-        )
+        items = {
+            "state": ocp.args.StandardSave(_tree(state)),
+            "config": ocp.args.JsonSave(config),
+        }
+        if fixed is not None:
+            items["fixed"] = ocp.args.StandardSave(fixed)
         with self._told_in_a_line():
-            self._manager.save(int(state.step), args=items)
+            args = ocp.args.Composite(**items)
+            self._manager.save(int(state.step), args=args)
 
     def config(self) -> dict:
         """The newest checkpoint's JSON."""
@@ -113,14 +124,20 @@ class Checkpoints:
         """The newest checkpoint's parameters, on the host, whatever stage it is of."""
 
         def read(step: int) -> Any:
-            target = jax.tree.map(_shape, self._layout(step))
-            state = ocp.args.StandardRestore(target)
-            items = self._read(step, state=state, config=ocp.args.JsonRestore())
-            return step, jax.tree.map(np.asarray, dict(items["state"])), items["config"]
+            wanted = {"config": ocp.args.JsonRestore()}
+            layouts = {name: self._layout(step, name) for name in ("state", "fixed")}
+            for name, layout in layouts.items():
+                if layout is not None:
+                    kind = _shape if name == "state" else _host_array
+                    target = jax.tree.map(kind, layout)
+                    wanted[name] = ocp.args.StandardRestore(target)
+            items = self._read(step, **wanted)
+            trees = (items["state"], items["fixed"] if "fixed" in wanted else None)
+            return step, *jax.tree.map(np.asarray, trees), items["config"]
 
-        step, state, config = self._newest(read)
+        step, state, fixed, config = self._newest(read)
         params = state["params"] if state["ema"] is None else state["ema"]
-        return Saved(params, state["aux"], config, step)
+        return Saved(params, state["aux"], config, step, fixed)
 
     def close(self) -> None:
         """Waits for what is being saved."""
@@ -187,8 +204,9 @@ class Checkpoints:
                 f"{os.strerror(number)}; {last}"
             ) from error
 
-    def _layout(self, step: int) -> Any:
-        return self._manager.item_metadata(step)["state"].tree
+    def _layout(self, step: int, name: str = "state") -> Any:
+        found = self._manager.item_metadata(step)
+        return found[name].tree if name in found.keys() and found[name] else None
 
     def _check_layout(self, step: int, tree: Any) -> None:
         told = difference(self._layout(step), tree)
@@ -221,11 +239,13 @@ def load(workdir: Path) -> Saved:
         return checkpoints.load()
 
 
-def write(workdir: Path, params: Any, aux: Any, config: dict, step: int = 0) -> None:
+def write(
+    workdir: Path, params: Any, aux: Any, config: dict, step: int = 0, fixed: Any = None
+) -> None:
     """A work directory of parameters that were not trained here (imported ones)."""
     state = TrainState(params, aux, None, None, np.asarray(step, np.int32), None)
     with open_checkpoints(workdir) as checkpoints:
-        checkpoints.save(state, config)
+        checkpoints.save(state, config, fixed)
 
 
 @functools.cache
@@ -266,3 +286,8 @@ def _tree(state: TrainState) -> dict:
 
 def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=parallel.replicated())
+
+
+def _host_array(leaf: Any) -> np.ndarray:
+    # On a device, float64 would become float32.
+    return np.empty(leaf.shape, leaf.dtype)

@@ -25,7 +25,7 @@ class Streamed:
 
     def __init__(self, step, batches, frozen, deterministic):
         def advance(state, frozen, batch):
-            state, metrics = step(state, frozen, batch)
+            state, metrics = step(state, frozen, parallel.spread(batch))
             return state, _report(metrics)
 
         self._advance = parallel.data_parallel(advance, (0,), deterministic)
@@ -88,7 +88,7 @@ class Resident:
             return jax.lax.while_loop(unfinished, body, (state, total))
 
         # XLA:CPU runs a convolution inside a loop ten times slower than outside.
-        self._in_loop = parallel.loops_on_device()
+        self._in_loop = parallel.on_accelerator()
         self._advance = parallel.data_parallel(
             many if self._in_loop else one, (0,), deterministic
         )

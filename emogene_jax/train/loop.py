@@ -7,6 +7,7 @@ batches whose n-th is always the batch of step start_step + n. Both make a step 
 function of (seed, step), so that a training that was killed goes on to the same bits.
 """
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ import jax
 from emogene_jax import parallel
 from emogene_jax.signals import Stage, UserError
 from emogene_jax.train.board import Board
-from emogene_jax.train.checkpoint import Checkpoints, open_checkpoints
+from emogene_jax.train.checkpoint import open_checkpoints
 from emogene_jax.train.feed import Batch, Resident, Streamed
 from emogene_jax.train.progress import Progress
 from emogene_jax.train.speed import Speed, Trace
@@ -68,18 +69,20 @@ def train(
     *,
     workdir: Path,
     steps: int,
+    ckpt_steps: int,
+    log_steps: int,
+    val_steps: int,
+    scan_steps: int = 1,
     batch_source: Batch | Callable[[int], Iterable[Batch]],
+    optimizer: Optimizer,
+    ema: float | None,
     frozen: Any = None,
     initial: tuple[Any, Any] | None = None,
+    fixed: Any = None,
     seed: int = 0,
-    optimizer: Optimizer | None = None,
-    ema: float | None = 0.999,
-    ckpt_steps: int = 1000,
     keep: int = 2,
-    log_steps: int = 100,
     val_batches: Sequence[Batch] = (),
-    val_steps: int = 1000,
-    scan_steps: int = 16,
+    validate: Callable[[Any, Any], Mapping[str, float]] | None = None,
     deterministic: bool = False,
     config: Mapping[str, Any] | None = None,
     label: str = "train",
@@ -93,14 +96,18 @@ def train(
       steps: of the whole training; `…_steps`: how often, and `scan_steps` how many at
         most run per dispatch (resident data only).
       batch_source: resident arrays, or `batches(start_step)` (see the module).
-      frozen: what another stage has learned, handed to the loss.
-      initial: (params, aux) to start from in place of the stage's own.
-      seed: of everything random.
       optimizer: learning rates and clipping.
       ema: decay of the moving average of the parameters; None = no average.
+      frozen: what another stage has learned, handed to the loss.
+      initial: (params, aux) to start from in place of the stage's own.
+      fixed: arrays that belong to the parameters and that no step changes; kept with the
+        checkpoints.
+      seed: of everything random.
       keep: how many checkpoints stay.
-      val_batches: held-out batches; their mean metrics under the averaged parameters
-        are logged as `val_…`.
+      val_batches: held-out batches; their mean metrics under the averaged parameters, in
+        evaluation mode (Stage.evaluate), are logged as `val_…`.
+      validate: (averaged parameters, aux) -> more of such, for what is no batch. Host
+        code.
       deterministic: the same bits on a GPU, too, at some cost.
       config: JSON, kept with the checkpoints.
       label: the name on the progress bar.
@@ -112,7 +119,7 @@ def train(
         is saved of it.
       UserError: the checkpoint in `workdir` is of another model or seed.
     """
-    transform = make_optimizer(optimizer or Optimizer(), steps)
+    transform = make_optimizer(optimizer, steps)
     step = make_step(stage, transform, ema)
     frozen = parallel.replicate(frozen)
     if callable(batch_source):
@@ -140,10 +147,11 @@ def train(
         state = state._replace(key=parallel.replicate(run_key))
         record["config"] = dict(config or record.get("config", {}))
         plan = Plan(steps, ckpt_steps, log_steps, val_steps, scan_steps)
-        validate = _validation(stage, frozen, val_batches, example)
+        judge = _validation(stage, frozen, val_batches, example, validate)
+        save = functools.partial(checkpoints.save, fixed=fixed)
         wanted = profile and parallel.is_main_process()
-        trace = Trace(checkpoints.workdir / "profile", wanted)
-        state = _loop(state, plan, feed, checkpoints, validate, record, label, trace)
+        trace = Trace(Path(workdir) / "profile", wanted)
+        state = _loop(state, plan, feed, workdir, save, judge, record, label, trace)
     average = state.params if state.ema is None else state.ema
     return TrainResult(
         state.params, average, state.aux, record["metrics"], record["seconds"]
@@ -154,8 +162,9 @@ def _loop(
     state: TrainState,
     plan: Plan,
     feed: Streamed | Resident,
-    checkpoints: Checkpoints,
-    validate: Callable,
+    workdir: Path,
+    save: Callable,
+    judge: Callable,
     record: dict,
     label: str,
     trace: Trace,
@@ -166,7 +175,7 @@ def _loop(
         return state
     began = time.perf_counter() - record["seconds"]
     main = parallel.is_main_process()
-    board = Board(checkpoints.workdir / "board", step) if main else None
+    board = Board(Path(workdir) / "board", step) if main else None
     progress = Progress(plan.steps, label, start=step) if main else None
     reports, speed = _Reports(label), Speed(feed.rows)
     feed.start(step)
@@ -180,14 +189,15 @@ def _loop(
         if progress:
             progress.update(step, reports.latest | speed.latest)
         if plan.due(step, plan.log_steps):
-            record["metrics"] |= reports.mean()
+            means = reports.mean()
+            record["metrics"] |= means
             record["seconds"] = time.perf_counter() - began
             rates = speed.lap(step, feed.waited)
             if board:
-                board.scalars(step, record["metrics"] | rates)
+                board.scalars(step, means | rates)
         if plan.due(step, plan.val_steps):
             reports.check()
-            scalars, images = validate(state)
+            scalars, images = judge(state)
             record["metrics"] |= scalars
             if board:
                 board.scalars(step, scalars)
@@ -195,7 +205,7 @@ def _loop(
         if plan.due(step, plan.ckpt_steps):
             reports.check()  # nothing that is not finite is ever saved
             record["seconds"] = time.perf_counter() - began
-            checkpoints.save(state, record)
+            save(state, record)
     trace.close()
     if main:
         progress.close(reports.latest | speed.latest)
@@ -246,26 +256,31 @@ class _Reports:
         return means
 
 
-def _validation(stage: Stage, frozen: Any, val_batches: Sequence, example: Batch):
+def _validation(
+    stage: Stage,
+    frozen: Any,
+    val_batches: Sequence,
+    example: Batch,
+    validate: Callable | None,
+):
     """state -> (scalars `val_…`, pictures), under the averaged parameters."""
+    evaluate = (
+        parallel.data_parallel(stage.evaluate, donate=()) if val_batches else None
+    )
 
-    def evaluate(params, aux, frozen, batch, step):
-        key = jax.random.key(0)
-        loss, (_, metrics) = stage.loss(params, aux, frozen, batch, key, step)
-        return metrics | {"loss": loss}
-
-    evaluate = parallel.data_parallel(evaluate, donate=())
-
-    def validate(state: TrainState) -> tuple[dict[str, float], dict]:
+    def judge(state: TrainState) -> tuple[dict[str, float], dict]:
         params = state.params if state.ema is None else state.ema
         rows = [
-            jax.device_get(evaluate(params, state.aux, frozen, batch, state.step))
+            jax.device_get(evaluate(params, state.aux, frozen, batch))
             for batch in placed
         ]
         scalars = {
             f"val_{name}": float(sum(row[name] for row in rows) / len(rows))
             for name in (rows[0] if rows else ())
         }
+        if validate is not None:
+            here = parallel.on_one_device((params, state.aux))
+            scalars |= {name: float(v) for name, v in validate(*here).items()}
         if stage.images is None or not parallel.is_main_process():
             return scalars, {}
         batch = placed[0] if placed else example
@@ -274,7 +289,7 @@ def _validation(stage: Stage, frozen: Any, val_batches: Sequence, example: Batch
         return scalars, stage.images(*here)
 
     placed = [parallel.replicate(batch) for batch in val_batches]
-    return validate
+    return judge
 
 
 def _check_seed(record: dict, seed: int, workdir: Path) -> None:

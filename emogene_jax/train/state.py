@@ -29,10 +29,10 @@ class TrainState(NamedTuple):
 class Optimizer(NamedTuple):
     """Adam with a learning rate that warms up and then decays."""
 
-    learning_rate: float = 5e-4
+    learning_rate: float
     schedule: str = "cosine"  # after the warm-up: cosine, exponential or constant
     warmup_steps: int = 0  # linear, from 0
-    decay_steps: int = 250_000  # exponential: x decay_rate after as many
+    decay_steps: int = 0  # exponential: x decay_rate after as many
     decay_rate: float = 0.1
     final_fraction: float = (
         0.01  # of learning_rate: where cosine ends, the others' floor
@@ -54,6 +54,8 @@ def learning_rate(optimizer: Optimizer, steps: int) -> optax.Schedule:
     if optimizer.schedule == "cosine":
         decay = optax.cosine_decay_schedule(peak, after, floor)
     elif optimizer.schedule == "exponential":
+        if not optimizer.decay_steps:
+            raise UserError("optimizer.decay_steps: found 0, expected how many")
         decay = optax.exponential_decay(
             peak, optimizer.decay_steps, optimizer.decay_rate, end_value=peak * floor
         )

@@ -1,13 +1,26 @@
+import hashlib
+import shutil
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emogene_jax.audio import frames, mel
-from emogene_jax.audio.features import audio_features, choose_content
+from emogene_jax.audio.features import (
+    LOG_MEL,
+    audio_features,
+    choose_content,
+    same_content,
+)
 from emogene_jax.audio.load import load_audio
 from emogene_jax.audio.mel import band_energies, log_mel
 from emogene_jax.signals import UserError
+
+sys.path.insert(0, str(Path(__file__).parent))
+from test_hubert import SMALL, speech, write  # noqa: E402
 
 
 def bands_of(wave):
@@ -74,6 +87,74 @@ def test_loudness_and_silence():
 def test_a_choice_of_nothing_is_told():
     with pytest.raises(UserError, match="content: found '', expected auto"):
         choose_content("")
+
+
+@pytest.fixture
+def two_huberts(tmp_path, monkeypatch):
+    """Folders of two checkpoints of one width, which say other things."""
+    monkeypatch.delenv("EMOGENE_HUBERT", raising=False)
+
+    def other(tensors):
+        tensors["encoder.layer_norm.bias"] += 1
+
+    return write(tmp_path / "a", SMALL), write(tmp_path / "b", SMALL, other)
+
+
+def test_another_hubert_of_the_same_width_is_refused(
+    two_huberts, tmp_path, monkeypatch
+):
+    a, b = two_huberts
+    content, other = choose_content(str(a)), choose_content(str(b))
+    whole = hashlib.sha256((a / "model.safetensors").read_bytes()).hexdigest()
+    expected = {"type": "hubert", "channels": 32, "model": str(a), "sha256": whole[:16]}
+    assert content == expected
+    sound = speech(1)
+    heard = audio_features(sound, content).content
+    monkeypatch.setenv("EMOGENE_HUBERT", str(b))
+    with pytest.raises(UserError) as told:
+        audio_features(sound, content)
+    assert str(told.value) == (
+        f"content: found hubert of 32 channels ({b}, SHA-256 {other['sha256']}), "
+        f"expected hubert of 32 channels ({a}, SHA-256 {content['sha256']}): set "
+        "$EMOGENE_HUBERT to the folder of the expected one"
+    )
+    # The same one is the same wherever it lies.
+    monkeypatch.setenv("EMOGENE_HUBERT", str(shutil.move(a, tmp_path / "moved")))
+    np.testing.assert_array_equal(audio_features(sound, content).content, heard)
+
+
+def test_where_nobody_named_the_hubert_its_width_counts(two_huberts, monkeypatch):
+    a, b = two_huberts
+    monkeypatch.setenv("EMOGENE_HUBERT", str(b))
+    imported = {"type": "hubert", "channels": 32}
+    old = imported | {"model": str(a)}
+    heard = [audio_features(speech(1), content).content for content in (imported, old)]
+    assert heard[0].shape == (50, 32)
+    np.testing.assert_array_equal(*heard)
+    with pytest.raises(UserError, match="found hubert of 32 .*, expected hubert of 16"):
+        audio_features(speech(1), imported | {"channels": 16})
+
+
+def test_which_content_is_the_same():
+    old = {"type": "hubert", "channels": 1024}
+    large = old | {"model": "facebook/large", "revision": "1" * 40, "sha256": "a" * 16}
+    here = old | {"model": "/models/large", "sha256": "a" * 16}
+    for found, expected in (
+        (LOG_MEL, LOG_MEL),
+        (large, here),
+        (old, here),
+        (here, old),
+    ):
+        assert same_content(found, dict(expected)) is None
+    assert same_content(LOG_MEL, old) == (
+        "found log_mel of 80 channels, expected hubert of 1024 channels"
+    )
+    assert same_content(large | {"sha256": "b" * 16}, here) == (
+        f"found hubert of 1024 channels (facebook/large, SHA-256 {'b' * 16}), expected "
+        f"hubert of 1024 channels (/models/large, SHA-256 {'a' * 16})"
+    )
+    assert same_content(old | {"channels": 768}, old)
+    assert same_content({"type": "hubert", "channels": 80}, LOG_MEL)
 
 
 def test_a_microphone_matters_little(shared):

@@ -3,9 +3,9 @@ import pytest
 
 from emogene_jax.audio.load import load_audio
 from emogene_jax.audio.pitch import pitch
-from emogene_jax.data import synthetic_voice
-from emogene_jax.data.synthetic import make_take
 from emogene_jax.signals import EMOTIONS
+from emogene_jax.synthetic import voice as synthetic_voice
+from emogene_jax.synthetic.takes import make_take
 
 
 def voice(f0):

@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +10,7 @@ from emogene_jax.audio_to_motion.lip_sync import (
     offset_accuracy,
     sync_confidence,
 )
+from emogene_jax.audio_to_motion.loss import mouth_weights, squared_error
 from emogene_jax.audio_to_motion.stage import (
     _disturb,
     _draw_neighbours,
@@ -18,7 +20,7 @@ from emogene_jax.audio_to_motion.stage import (
     lip_sync_stage,
     pair_losses,
 )
-from emogene_jax.audio_to_motion.vae import AudioToMotion
+from emogene_jax.audio_to_motion.vae import AudioToMotion, generate
 
 FRAMES = 18  # no multiple of the stride
 VAE = AudioToMotion(
@@ -125,6 +127,89 @@ def test_padding_has_no_influence(name, gradients, expert):
     jax.tree.map(
         np.testing.assert_array_equal, (a, aux_a, grads_a), (b, aux_b, grads_b)
     )
+
+
+@pytest.fixture(scope="module")
+def judged(expert):
+    """name -> (a compiled evaluate of the stage, its params, learned statistics)."""
+    found, rng = {}, np.random.default_rng(0)
+
+    def moved(statistic):
+        # As after a while of learning: no longer what a stage begins with.
+        return statistic + rng.uniform(-0.2, 0.2, statistic.shape)
+
+    for name, stage in STAGES.items():
+        params, aux = jax.jit(stage.init)(jax.random.key(0), make_batch())
+        found[name] = jax.jit(stage.evaluate), params, jax.tree.map(moved, aux)
+    return found
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_held_out_clips_are_judged_each_by_itself(name, judged, expert):
+    """What one clip adds to a mean does not depend on which others are beside it, and
+    nothing is drawn anew."""
+    run, params, aux = judged[name]
+    frozen = expert if name == "audio_to_motion" else None
+    clips = make_batch(4) | {"speaker": jnp.zeros(4, int)}
+
+    def of(*pair):
+        return run(
+            params, aux, frozen, {n: x[jnp.array(pair)] for n, x in clips.items()}
+        )
+
+    first, second, third, fourth = of(0, 1), of(0, 3), of(2, 1), of(2, 3)
+    told = "confidence" if name == "lip_sync" else "spoken"
+    assert abs(first[told] - second[told]) > 1e-3  # and it does add something
+    for metric in first:
+        np.testing.assert_allclose(
+            first[metric] - second[metric],
+            third[metric] - fourth[metric],
+            atol=1e-5 * (1 + abs(first[metric])),
+            err_msg=metric,
+        )
+    chex.assert_trees_all_equal(of(0, 1), first)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_held_out_clips_are_judged_by_running_statistics(
+    name, judged, expert, gradients
+):
+    """Not by the batch's own, as clips are that are learned from."""
+    run, params, aux = judged[name]
+    frozen = expert if name == "audio_to_motion" else None
+    other = jax.tree.map(lambda x: 1.1 * x, aux)
+    found, moved = (run(params, a, frozen, make_batch()) for a in (aux, other))
+    learned = [
+        gradients[name](params, a, frozen, make_batch(), jax.random.key(1), 0)[0]
+        for a in (aux, other)
+    ]
+    told = "loss" if name == "lip_sync" else "motion"
+    if name == "lip_sync":
+        (first, _), (second, _) = learned
+    else:
+        first, second = (metrics["motion"] for _, (_, metrics) in learned)
+    assert abs(found[told] - moved[told]) > 1e-3 * abs(found[told])
+    np.testing.assert_allclose(first, second, rtol=1e-6)
+    assert abs(found[told] - first) > 1e-3 * abs(first)
+
+
+def test_a_voice_is_judged_by_what_it_makes_of_sound_alone(judged, expert):
+    run, params, aux = judged["audio_to_motion"]
+    batch = make_batch()
+    key = jax.random.key(5)  # of no influence
+    made = generate(VAE, params, aux, batch["content"], batch["f0"], key, 0.0)
+    found = run(params, aux, None, batch)
+    assert "sync" not in found
+    weights = mouth_weights(1.0)
+    terms = made * VAE.motion_scale, batch["motion"] * VAE.motion_scale, batch["mask"]
+    np.testing.assert_allclose(
+        found["spoken"], squared_error(*terms, weights), rtol=1e-4
+    )
+    # The true motion is shown to the posterior alone.
+    still = run(params, aux, None, batch | {"motion": 0 * batch["motion"]})
+    shown = squared_error(made * VAE.motion_scale, 0 * terms[1], terms[2], weights)
+    np.testing.assert_allclose(still["spoken"], shown, rtol=1e-4)
+    assert "sync" in run(params, aux, expert, batch)
 
 
 def test_sync_loss_needs_the_expert(expert, gradients):

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emogene_jax.data.synthetic import make_take
 from emogene_jax.signals import EMOTIONS
+from emogene_jax.synthetic.takes import make_take
 
 
 @pytest.fixture
@@ -40,14 +40,27 @@ def test_a_perfect_model_is_seen(ablation, monkeypatch):
     assert np.isclose(ablation.world({}, [person])["landmark_error_share"], 0.5)
 
 
-def test_one_command_prints_a_line(ablation, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["ablation.py"])
+def test_one_command_prints_a_line(ablation, monkeypatch, capsys, tmp_path):
+    changes = {
+        "talkers": 2,
+        "train.steps": 60,
+        "train.val_steps": 60,
+        "train.ckpt_steps": 60,
+    }
+    config = ablation.stage_config("motion_to_emotion", "generic", changes)
+    ablation.train_from_config(config, tmp_path / "model")
+    argv = ["ablation.py", "--deformation", str(tmp_path / "model")]
+    monkeypatch.setattr(sys, "argv", argv)
     ablation.main(tiny=True)
     (line,) = [x for x in capsys.readouterr().out.splitlines() if x[:1] == "{"]
     found = json.loads(line)
     assert found["benchmark"] == "ablation_world" and found["people"] == 2
     assert found["landmark_error_share_with"] < 0.7
     assert found["landmark_error_share_without"] == 1
+
+
+def test_tiny_needs_no_model(ablation):
+    assert "embedding" in ablation.learned_in_seconds()
 
 
 def test_an_avatar_needs_its_speech(ablation, monkeypatch, capsys):

@@ -1,11 +1,13 @@
 """The benchmark of what speech makes of a mouth answers its questions."""
 
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from emogene_jax.data.synthetic_voice import Phoneme
+from emogene_jax.synthetic.voice import Phoneme
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import audio_to_motion_quality as quality  # noqa: E402
@@ -20,7 +22,7 @@ def person(frames=250):
     rest = np.zeros((68, 3))
     rest[62, 1] = rest[54, 0] = 1.0
     motion[:, 54, 0] = 0.1 * rng.normal(size=frames)
-    return quality.Person(content, np.zeros(2 * frames), motion, rest)
+    return quality.Person(content, motion, rest)
 
 
 def test_ridge_finds_what_is_linear_and_only_that():
@@ -32,24 +34,42 @@ def test_ridge_finds_what_is_linear_and_only_that():
     assert abs(found["width"]) < 0.4
 
 
-def test_no_sound_of_the_tested_fold_is_learned_from(monkeypatch):
+def test_no_sound_of_the_tested_fold_is_learned_from(monkeypatch, filmed):
+    from emogene_jax.portrait.pack import load_portrait
+
     seen = {}
 
-    def remember(content, f0, motion, clip, folder, steps):
-        seen.update(content=content, clip=clip)
+    def remember(config, workdir):
+        seen.update(config=config, portrait=load_portrait(config.data, pictures=False))
         raise StopIteration
 
-    monkeypatch.setattr(quality, "fit_person", remember)
-    filmed = person()
-    filmed.content[:] = np.arange(500)[:, None]
-    parts = np.array_split(np.arange(250), quality.FOLDS)
-    try:
-        quality.learn(filmed, parts, 2, 1)
-    except StopIteration:
-        pass
-    kept = np.concatenate([np.arange(200), np.arange(300, 500)])
-    np.testing.assert_array_equal(seen["content"][:, 0], kept)
-    np.testing.assert_array_equal(seen["clip"], np.repeat([0, 1], 100))
+    monkeypatch.setattr(quality, "train_from_config", remember)
+    total = len(filmed.clip)
+    number = np.arange(2 * total, dtype=np.float32)[:, None]
+    test = np.arange(20, 30)
+    with pytest.raises(StopIteration):
+        quality.learn(filmed._replace(content=number), test, tiny=True)
+    others = np.setdiff1d(np.arange(total), test)
+    shown = seen["portrait"]
+    np.testing.assert_array_equal(shown.content[:, 0], quality.steps_of(others))
+    assert len(shown.waveform) == 640 * len(others)
+    # Of two clips the first became two: no window crosses the gap.
+    np.testing.assert_array_equal(np.flatnonzero(np.diff(shown.clip))[0], 19)
+    assert len(np.unique(shown.clip)) == len(np.unique(filmed.clip)) + 1
+    assert seen["config"].holdout_seconds == 0
+
+
+@pytest.mark.slow
+def test_tiny_answers_both_questions(capsys):
+    quality.main(tiny=True)
+    lines = [x for x in capsys.readouterr().out.splitlines() if x[:1] == "{"]
+    portrait, synthetic = map(json.loads, lines)
+    assert portrait["benchmark"] == "audio_to_motion_portrait"
+    assert portrait["portrait"] == "synthetic" and portrait["steps"] == 2
+    assert -1 <= portrait["opening"] <= 1 and portrait["ridge_opening"] > 0
+    assert synthetic["benchmark"] == "audio_to_motion_synthetic"
+    assert set(synthetic["train_s"]) == {"lip_sync", "audio_to_motion"}
+    assert 0 <= synthetic["expert_accuracy"] <= 1 and synthetic["bilabials"] > 0
 
 
 def test_closed_lips():

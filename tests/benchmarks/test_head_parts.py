@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emogene_jax.emotion_to_video import fit, stage
+from emogene_jax.emotion_to_video.draw import drawable
+from emogene_jax.emotion_to_video.head_stage import head_stage
 from emogene_jax.emotion_to_video.render import Renderer
 from emogene_jax.signals import Pose, landmarks_to_motion
 
@@ -21,7 +22,8 @@ HELPERS = ("head_parts", "marched", "portraits", "timing")
 def parts(monkeypatch):
     folder = Path(__file__).resolve().parents[2] / "benchmarks"
     monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setattr(sys, "argv", ["head_parts.py", "--only", "no_warp", "ambient"])
+    argv = ["head_parts.py", "--steps", "48", "--only", "no_warp", "ambient"]
+    monkeypatch.setattr(sys, "argv", argv)
     import head_parts
 
     yield head_parts
@@ -32,9 +34,10 @@ def parts(monkeypatch):
 @pytest.fixture
 def batch(filmed, untrained):
     """(stage's arguments, what a step draws)."""
-    data = fit.resident(filmed, untrained.rig, untrained.code)
-    told = (filmed.camera, untrained.head_size, 4, 16, 8)
-    sample = stage.head_stage(*told).sample
+    data = drawable(filmed, untrained.rig, untrained.code)
+    told = {"camera": filmed.camera, "size": untrained.head_size}
+    told |= {"frames": 4, "rays": 16, "samples": 8}
+    sample = head_stage(**told).sample
     return told, sample(jax.tree.map(jnp.asarray, data), jax.random.key(0), 0)
 
 
@@ -53,7 +56,7 @@ def size(tree):
 @pytest.mark.slow
 def test_parts_that_are_off_learn_nothing(parts, untrained, batch):
     told, drawn = batch
-    whole = stage.head_stage(*told)
+    whole = head_stage(**told)
     off = parts.VARIANTS["no_basis"].off + parts.VARIANTS["no_fine"].off
     params, aux = whole.init(jax.random.key(0), drawn)
     rig = jax.tree.map(jnp.asarray, untrained.rig)
@@ -87,7 +90,7 @@ def test_a_frame_biases_its_own_rows(parts):
 def test_the_ambient_field_learns_all_of_itself(parts, untrained, batch):
     told, drawn = batch
     field = parts.AmbientField(untrained.head_size)
-    part = stage.head_stage(*told, field=field)
+    part = head_stage(**told, field=field)
     params, aux = part.init(jax.random.key(0), drawn)
     rig = jax.tree.map(jnp.asarray, untrained.rig)
     found = gradients(part, params, aux, rig, drawn)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emogene_jax.data.synthetic_motion import head_motion
+from emogene_jax.synthetic.motion import head_motion
 
 
 @pytest.fixture

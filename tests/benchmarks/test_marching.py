@@ -13,7 +13,7 @@ HELPERS = ("marched", "marching", "portraits", "render_fps", "timing")
 def marching(monkeypatch):
     folder = Path(__file__).resolve().parents[2] / "benchmarks"
     monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setattr(sys, "argv", ["marching.py", "--frames", "2"])
+    monkeypatch.setattr(sys, "argv", ["marching.py", "--frames", "2", "--steps", "64"])
     import marching
 
     yield marching

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emogene_jax.portrait.pack import load_portrait, save_portrait
+
 HELPERS = ("portraits", "timing", "train_avatar")
 
 
@@ -15,7 +17,7 @@ HELPERS = ("portraits", "timing", "train_avatar")
 def train_avatar(monkeypatch):
     folder = Path(__file__).resolve().parents[2] / "benchmarks"
     monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setattr(sys, "argv", ["train_avatar.py"])
+    monkeypatch.setattr(sys, "argv", ["train_avatar.py", "--steps", "64"])
     import train_avatar
 
     yield train_avatar
@@ -36,26 +38,22 @@ def test_the_clock_stands_still_for_a_look(train_avatar, monkeypatch):
     watch.begin()
     for seconds in (7.0, 2.0, 2.0):  # the first compiles for 5
         clock[0] += seconds
-        assert watch(None, None, None, None) == {}
+        assert watch(None, None) == {}
     assert seen[1:] == [(2, 4.0, 5.0), (3, 6.0, 5.0)]
     assert watch.ms_per_step(each=4) == 500
 
 
 def test_the_last_seconds_are_never_seen(train_avatar, filmed, tmp_path):
-    person = train_avatar.portraits.split(filmed, tmp_path, vary=False)
-    total, held = len(filmed.frames), len(person.held.frames)
-    assert held == round(0.2 * total)
-    np.testing.assert_array_equal(person.held.frames, filmed.frames[-held:])
-    assert len(person.shown) == 1
-    np.testing.assert_array_equal(person.shown[0]["frames"], filmed.frames[:-held])
-    # Nor does anything else depend on them.
-    blank = filmed._replace(frames=filmed.frames.copy(), mesh=filmed.mesh.copy())
-    blank.frames[-held:] = 0
-    blank.mesh[-held:] += 1
-    other = train_avatar.portraits.split(blank, tmp_path, vary=False)
-    for mine, theirs in zip(person.rig, other.rig, strict=True):
-        np.testing.assert_array_equal(mine, theirs)
-    np.testing.assert_array_equal(person.training.background, other.training.background)
+    portraits, total = train_avatar.portraits, len(filmed.frames)
+    save_portrait(filmed, tmp_path / "portrait")
+    config = portraits.head_config(tmp_path / "portrait", tiny=True, seed=3, steps=50)
+    recipe = train_avatar.head.build(config, tmp_path)
+    held = round(0.2 * total)
+    assert config.portrait.to_dict()["held_out"] == config.val_frames == held
+    shown = load_portrait(tmp_path / "portrait").frames
+    np.testing.assert_array_equal(recipe.data["frames"], shown[:-held])
+    # In whole parts, each of which is looked at.
+    assert config.train.steps == 48 and config.train.val_steps == 3
 
 
 @pytest.mark.slow
@@ -65,7 +63,7 @@ def test_longer_is_better(train_avatar, capsys):
     *marks, whole = map(json.loads, lines)
     assert [line["steps"] for line in marks] == [8, 16, 32, 64]
     assert all(line["benchmark"] == "train_avatar" for line in marks)
-    assert marks[0]["rays_per_step"] == 8 * 64 and marks[0]["size"] == 32
+    assert marks[0]["rays_per_step"] == 8 * 16 and marks[0]["size"] == 32
     seconds = [line["seconds"] for line in marks]
     assert seconds == sorted(seconds) and seconds[0] > 0
     for region in ("head", "head_matte", "mouth"):
@@ -75,4 +73,4 @@ def test_longer_is_better(train_avatar, capsys):
     # The same head, before the true torso.
     assert whole["psnr_head"] == marks[-1]["psnr_head"]
     assert 5 < whole["psnr_full"] < 40 and whole["seconds_torso"] > 0
-    assert whole["flicker"]["background"]["source"] == 0
+    assert whole["flicker"]["background"]["source"] < 0.001  # of coded pictures

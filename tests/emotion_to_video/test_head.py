@@ -1,24 +1,22 @@
-"""The head field: frames are apart, devices don't change gradients, it learns."""
+"""The head field: frames are apart, its halves are apart, it learns."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from emogene_jax import parallel
-from emogene_jax.emotion_to_video import fit
-from emogene_jax.emotion_to_video import stage as stages
+from emogene_jax.emotion_to_video import draw
 from emogene_jax.emotion_to_video.head import (
     FrameState,
     HeadField,
     HeadSize,
     step_back,
 )
-from emogene_jax.emotion_to_video.rig import Rig, condition, upper_conditions
-from emogene_jax.emotion_to_video.torso import fit_pose_code
+from emogene_jax.face.rig import Rig, condition, upper_conditions
+from emogene_jax.pose.code import fit_pose_code
+from emogene_jax.recipes.run import stage_config
 from emogene_jax.signals import landmarks_to_motion
-from emogene_jax.train.state import make_optimizer
+from emogene_jax.train.state import Optimizer, make_optimizer
 
 TINY = HeadSize(8, 4, 2, 4, 2, 8, 16)
 
@@ -153,41 +151,13 @@ def test_a_baked_frame_is_that_frame(
 
 @pytest.fixture(scope="module")
 def resident(filmed, untrained):
-    return fit.resident(filmed, untrained.rig, fit_pose_code(filmed.pose))
-
-
-@pytest.mark.usefixtures("eight_devices")
-def test_gradients_of_eight_devices_are_those_of_one(
-    filmed, untrained, device_rig, resident
-):
-    part = stages.head_stage(filmed.camera, TINY, frames=8, rays=32, samples=8)
-    batch = part.sample(
-        jax.tree.map(jnp.asarray, resident), jax.random.key(1), jnp.int32(0)
-    )
-    aux = {"density": untrained.density}
-
-    def gradient(params, rig, batch):
-        def loss(params):
-            return part.loss(params, aux, {"rig": rig}, batch, jax.random.key(2), 3)[0]
-
-        return jax.grad(loss)(params)
-
-    alone = jax.jit(gradient)(untrained.head, device_rig, batch)
-    together = parallel.data_parallel(gradient, donate=())(
-        parallel.replicate(untrained.head),
-        parallel.replicate(device_rig),
-        parallel.shard_batch(batch),
-    )
-    difference = jax.tree.map(
-        lambda a, b: np.asarray(a) - np.asarray(b), alone, together
-    )
-    assert optax.tree.norm(alone) > 1e-4
-    assert optax.tree.norm(difference) < 1e-4 * optax.tree.norm(alone)
+    return draw.drawable(filmed, untrained.rig, fit_pose_code(filmed.pose))
 
 
 def test_it_learns_a_person_within_sixty_steps(learn_head, resident):
+    rates = stage_config("head").optimizer.to_dict()
     transform = make_optimizer(
-        fit.HEAD_OPTIMIZER._replace(learning_rate=1e-2, warmup_steps=5), 60
+        Optimizer(**(rates | {"learning_rate": 1e-2, "warmup_steps": 5})), 60
     )
     _, density, losses = learn_head(resident, transform, steps=60)
     assert np.isfinite(losses).all()
@@ -198,14 +168,14 @@ def test_it_learns_a_person_within_sixty_steps(learn_head, resident):
 
 def test_rare_faces_are_drawn_more_often():
     usual, rare = np.ones((20, 4)), np.full((2, 4), 3.0)
-    turns = stages.frame_turns(np.concatenate([usual, rare]))
+    turns = draw.frame_turns(np.concatenate([usual, rare]))
     count = np.bincount(turns)
     assert (count[:20] == 1).all() and (count[20:] == 4).all()
 
 
 def test_rays_are_drawn_where_they_should_be(resident, filmed):
     data = jax.tree.map(jnp.asarray, resident)
-    batch = stages.draw_rays(data, jax.random.key(0), np.arange(8) % 4, 40)
+    batch = draw.draw_rays(data, jax.random.key(0), np.arange(8) % 4, 40)
     rows, columns = np.asarray(batch["rows"]), np.asarray(batch["columns"])
     assert rows.shape == (8, 40)
     for value in (rows, columns):
@@ -226,7 +196,7 @@ def test_rays_are_drawn_where_they_should_be(resident, filmed):
 
 def test_half_a_face_is_not_told_by_the_other_half(resident):
     data = jax.tree.map(jnp.asarray, resident)
-    batch = stages.draw_rays(data, jax.random.key(0), np.arange(8) % 4, 40)
+    batch = draw.draw_rays(data, jax.random.key(0), np.arange(8) % 4, 40)
     known, upper = resident["condition"], resident["upper"]
     assert 0 < upper.sum() < len(upper)
     for frame, told in enumerate(np.asarray(batch["condition"])):
@@ -234,9 +204,9 @@ def test_half_a_face_is_not_told_by_the_other_half(resident):
         (of_lips,) = np.nonzero((known[:, ~upper] == told[~upper]).all(1))
         assert len(of_brows) and len(of_lips)
         whole = set(of_brows) & set(of_lips)
-        assert bool(whole) == (frame % 4 in (stages.HEAD_BOX, stages.TORSO_ROWS))
+        assert bool(whole) == (frame % 4 in (draw.HEAD_BOX, draw.TORSO_ROWS))
         # And it is the half that it is told whose pixels are asked for.
-        if frame % 4 == stages.MOUTH_BOX:
+        if frame % 4 == draw.MOUTH_BOX:
             t, rows, columns = of_lips[0], batch["rows"][frame], batch["columns"][frame]
             pixels = resident["frames"][t, rows, columns] / 255
             np.testing.assert_allclose(batch["target"][frame], pixels, atol=1e-6)

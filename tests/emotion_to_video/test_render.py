@@ -1,9 +1,12 @@
 """Marching finds what a dense march finds; frames don't depend on how they are batched."""
 
+import gc
 import re
+import weakref
 from typing import NamedTuple
 
 import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,9 +15,9 @@ from emogene_jax.emotion_to_video import bake, occupancy, render
 from emogene_jax.emotion_to_video.camera import pixel_rays
 from emogene_jax.emotion_to_video.encoding import node_points
 from emogene_jax.emotion_to_video.head import FrameState
-from emogene_jax.emotion_to_video.march import march, seen_density
-from emogene_jax.emotion_to_video.rig import HULL, Rig
-from emogene_jax.emotion_to_video.volume import composite
+from emogene_jax.emotion_to_video.volume import composite, march, seen_density
+from emogene_jax.face.rig import HULL, Rig
+from emogene_jax.pose.code import pose_code
 from emogene_jax.rigid import project
 from emogene_jax.signals import Camera, Pose, landmarks_to_motion
 
@@ -107,7 +110,7 @@ def test_a_baked_frame_shows_what_a_dense_march_sees(ball_rig, skin, size):
     """All pixels of one turn of the loop, and of several."""
     field, grid = balls(ball_rig, skin)
     rays, camera = whole_picture(size)
-    head = bake.prepare(field, None, grid)
+    head = bake.ready_head(field, None, grid)
     frame = bake.bake(field, head, ball_rig, jnp.zeros(1))
     window = (camera, jnp.zeros(2, jnp.int32), size, 24)
     layer = bake.render_head(field, None, ball_rig, frame, POSE, *window)
@@ -119,7 +122,7 @@ def test_a_baked_frame_shows_what_a_dense_march_sees(ball_rig, skin, size):
 def test_where_the_grid_is_empty_nothing_is_rendered(ball_rig):
     field, grid = balls(ball_rig, 0.12)
     _, camera = whole_picture(48)
-    head = bake.prepare(field, None, 0 * grid)
+    head = bake.ready_head(field, None, 0 * grid)
     frame = bake.bake(field, head, ball_rig, jnp.zeros(1))
     window = (camera, jnp.zeros(2, jnp.int32), 48, 8)
     layer = bake.render_head(field, None, ball_rig, frame, POSE, *window)
@@ -145,6 +148,14 @@ def test_the_outline_holds_the_hull(untrained):
         for sign in (-1, 1):
             most = (sign * nodes @ direction).max()
             assert (sign * outline @ direction).max() > most - 1e-4
+
+
+@pytest.fixture
+def other_programs():
+    """A test whose programs are others: they are neither taken over nor left behind."""
+    render._program.cache_clear()
+    yield
+    render._program.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -182,14 +193,17 @@ def test_the_batch_size_does_not_change_frames(rendered, performance, untrained)
     np.testing.assert_array_equal(frames, rendered[0])
 
 
-@pytest.mark.usefixtures("eight_devices")
-def test_eight_devices_render_what_one_does(rendered, performance, untrained):
+@pytest.mark.parametrize("count", [8, 3])
+def test_several_devices_render_what_one_does(
+    use_devices, rendered, performance, untrained, count
+):
+    use_devices(count)
     other = render.Renderer(untrained, batch=2)
     frames = np.stack(list(other.frames(*performance)))
     np.testing.assert_array_equal(frames, rendered[0])
 
 
-@pytest.mark.usefixtures("eight_devices")
+@pytest.mark.usefixtures("eight_devices", "other_programs")
 def test_devices_tell_each_other_nothing_but_frames(
     monkeypatch, performance, untrained
 ):
@@ -211,16 +225,17 @@ def test_devices_tell_each_other_nothing_but_frames(
     assert told and all(kind.startswith("u8[") for kind in told), told
 
 
+@pytest.mark.usefixtures("other_programs")
 def test_a_gpu_in_one_turn_renders_what_a_cpu_does(
     monkeypatch, rendered, performance, untrained
 ):
     for module in (render, bake):
-        monkeypatch.setattr(module, "loops_on_device", lambda: True)
+        monkeypatch.setattr(module, "on_accelerator", lambda: True)
     frames = list(render.Renderer(untrained, batch=4).frames(*performance))
     assert np.abs(np.stack(frames).astype(int) - rendered[0]).max() <= 1
 
 
-@pytest.mark.usefixtures("eight_devices")
+@pytest.mark.usefixtures("eight_devices", "other_programs")
 def test_any_length_is_rendered_by_one_program(monkeypatch, performance, untrained):
     traced = chex.assert_max_traces(n=1)
     monkeypatch.setattr(
@@ -244,12 +259,55 @@ def test_any_length_is_rendered_by_one_program(monkeypatch, performance, untrain
 _data_parallel = render.data_parallel
 
 
+@pytest.mark.usefixtures("other_programs")
+def test_a_dropped_renderer_leaves_its_program_but_no_array(
+    monkeypatch, performance, untrained
+):
+    traced = []
+
+    def counted(step, **options):
+        def once(*arguments):
+            traced.append(step)
+            return step(*arguments)
+
+        return _data_parallel(once, **options)
+
+    monkeypatch.setattr(render, "data_parallel", counted)
+    motion, pose = performance[0][:2], Pose(*(part[:2] for part in performance[1]))
+    dark = untrained._replace(background=untrained.background // 2)
+    shown, left = [], []
+    for fields in (untrained, dark):
+        one = render.Renderer(fields, batch=2)
+        shown.append(np.stack(list(one.frames(motion, pose))))
+        held = jax.tree.leaves((one._rig, one._trained))
+        # What a renderer has of its own, on the device.
+        left += [weakref.ref(leaf) for leaf in held]
+        assert sum(leaf.nbytes for leaf in held) > 10_000
+        del one, held
+        gc.collect()
+        assert not any(ref() is not None for ref in left)
+    assert len(traced) == 1  # of the same sizes: compiled once, whoever is shown
+    assert (shown[0] != shown[1]).any()
+
+
 def test_the_head_stands_in_its_window(rendered, performance, filmed, untrained):
     """Where the head's points are in the picture, the layer is not empty."""
     _, heads = rendered
     nose = project(filmed.mesh[:11, 30:31], *performance[1], untrained.camera)
     column, row = np.floor(nose[:, 0]).astype(int).T
     assert (heads[np.arange(11), row, column, 3] > 128).all()
+
+
+def test_frames_picked_out_of_a_movement_look_as_they_do_in_it(
+    renderer, rendered, performance, untrained
+):
+    motion, pose = performance
+    rows = [1, 5, 10]
+    picked = motion[rows], Pose(*(part[rows] for part in pose))
+    codes = pose_code(untrained.code, pose)[rows]
+    frames = np.stack(list(renderer.frames(*picked, codes=codes)))
+    np.testing.assert_array_equal(frames, rendered[0][rows])
+    assert (np.stack(list(renderer.frames(*picked))) != frames).any()
 
 
 def test_layers_and_background_make_the_frame(performance, untrained):

@@ -1,4 +1,4 @@
-"""The torso field: pose codes, gradients on eight devices, and the seam with the head."""
+"""The torso field: pose codes, and the seam with the head."""
 
 import jax
 import jax.numpy as jnp
@@ -6,16 +6,10 @@ import numpy as np
 import optax
 import pytest
 
-from emogene_jax import parallel
-from emogene_jax.emotion_to_video import fit
-from emogene_jax.emotion_to_video import stage as stages
-from emogene_jax.emotion_to_video.torso import (
-    TorsoField,
-    TorsoSize,
-    fit_pose_code,
-    pose_code,
-    torso_rows,
-)
+from emogene_jax.emotion_to_video.draw import drawable
+from emogene_jax.emotion_to_video.torso import TorsoField, TorsoSize, torso_rows
+from emogene_jax.emotion_to_video.torso_stage import torso_stage
+from emogene_jax.pose.code import fit_pose_code, pose_code
 from emogene_jax.rigid import rotation_exp
 from emogene_jax.signals import Pose
 
@@ -57,7 +51,7 @@ def test_rows_reach_from_where_a_torso_was_seen_to_the_neck_under_the_head():
     matte = np.zeros((3, 100, 40), np.uint8)
     matte[0, 70:], matte[1, 62:, 5:9] = 255, 200
     assert torso_rows(matte) == 38 + 12
-    assert TorsoSize(rows=50).top(100) == 50 and TorsoSize().top(100) == 0
+    assert TINY._replace(rows=50).top(100) == 50 and TINY.top(100) == 0
     matte[2, 3] = 255
     assert torso_rows(matte) == 100
     assert torso_rows(np.zeros_like(matte)) == 1 + 12
@@ -84,38 +78,14 @@ def test_colour_and_opacity_of_places(untrained):
 
 @pytest.fixture(scope="module")
 def resident(filmed, untrained):
-    data = fit.resident(filmed, untrained.rig, untrained.code)
+    data = drawable(filmed, untrained.rig, untrained.code)
     heads = np.concatenate([filmed.frames, filmed.head_matte[..., None]], -1)
     return data | {"heads": heads}
 
 
-@pytest.mark.usefixtures("eight_devices")
-def test_gradients_of_eight_devices_are_those_of_one(filmed, untrained, resident):
-    part = stages.torso_stage(filmed.camera, TINY, frames=8, rays=64)
-    batch = part.sample(
-        jax.tree.map(jnp.asarray, resident), jax.random.key(1), jnp.int32(0)
-    )
-
-    def gradient(params, batch):
-        def loss(params):
-            return part.loss(params, {}, None, batch, jax.random.key(2), 0)[0]
-
-        return jax.grad(loss)(params)
-
-    alone = jax.jit(gradient)(untrained.torso, batch)
-    together = parallel.data_parallel(gradient, donate=())(
-        parallel.replicate(untrained.torso), parallel.shard_batch(batch)
-    )
-    difference = jax.tree.map(
-        lambda a, b: np.asarray(a) - np.asarray(b), alone, together
-    )
-    assert optax.tree.norm(alone) > 1e-4
-    assert optax.tree.norm(difference) < 1e-4 * optax.tree.norm(alone)
-
-
 def test_the_neck_goes_on_under_the_head(filmed, resident):
     """Where the head ends in torso, what it hides above is told the torso's colour."""
-    part = stages.torso_stage(filmed.camera, TINY, frames=8, rays=500)
+    part = torso_stage(filmed.camera, TINY, frames=8, rays=500)
     data = jax.tree.map(jnp.asarray, resident)
     batch = jax.device_get(part.sample(data, jax.random.key(1), jnp.int32(0)))
     under = batch["under_head"]
@@ -132,7 +102,7 @@ def test_the_neck_goes_on_under_the_head(filmed, resident):
 
 def test_what_the_head_hides_is_not_asked_for(filmed, untrained, resident):
     """Behind an opaque head the torso has no truth: no gradient."""
-    part = stages.torso_stage(filmed.camera, TINY, frames=8, rays=64)
+    part = torso_stage(filmed.camera, TINY, frames=8, rays=64)
     hidden = resident | {
         "heads": np.full_like(resident["heads"], 255),
         "head_matte": np.full_like(resident["head_matte"], 255),

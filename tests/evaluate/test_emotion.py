@@ -5,20 +5,16 @@ import warnings
 import numpy as np
 import pytest
 
-from emogene_jax.data.synthetic_motion import head_motion, identity
-from emogene_jax.data.synthetic_video import camera
 from emogene_jax.evaluate import emotion as judge
 from emogene_jax.evaluate import geometry
 from emogene_jax.face import tracking
-from emogene_jax.face.landmarks import INDEX_68, MESH_POINTS
-from emogene_jax.motion_to_emotion.expressions import (
-    INNER_LOWER,
-    INNER_UPPER,
-    MIRROR,
-    emotion_displacement,
-)
+from emogene_jax.face.mesh import INDEX_68, MESH_POINTS
+from emogene_jax.landmarks import INNER_LOWER, INNER_UPPER, MIRROR
+from emogene_jax.motion_to_emotion.expressions import emotion_displacement
 from emogene_jax.rigid import project
 from emogene_jax.signals import EMOTIONS, motion_to_landmarks
+from emogene_jax.synthetic.motion import head_motion, identity
+from emogene_jax.synthetic.video import camera
 from emogene_jax.video import iter_frames
 
 FRAMES = 60

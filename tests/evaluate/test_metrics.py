@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from emogene_jax.evaluate import metrics
+from emogene_jax.landmarks import FACE
 
 
 @pytest.fixture
@@ -151,7 +152,7 @@ def test_lmd_looks_at_its_points_and_skips_lost_frames(rng):
     assert metrics.lmd(a, b) == 0
     # The mean moves by 1 in x and y: 67 points by sqrt(2), one by 67 sqrt(2).
     expected = np.sqrt(2) * (67 * 1 + 67) / 68
-    assert metrics.lmd(a, b, metrics.FACE) == pytest.approx(expected)
+    assert metrics.lmd(a, b, FACE) == pytest.approx(expected)
 
 
 def test_shapes_must_agree(rng):

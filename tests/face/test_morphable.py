@@ -7,7 +7,6 @@ import pytest
 from scipy.io import savemat
 from scipy.optimize import least_squares
 
-from emogene_jax.data.synthetic_motion import identity as rest_face
 from emogene_jax.face import morphable
 from emogene_jax.face.morphable import (
     MorphableModel,
@@ -18,6 +17,7 @@ from emogene_jax.face.morphable import (
 )
 from emogene_jax.rigid import project, rotation_exp
 from emogene_jax.signals import Camera, Pose, UserError
+from emogene_jax.synthetic.motion import identity as rest_face
 
 CAMERA = Camera(870.0, 259.0, 251.0, 512)
 PX_PER_CM = 870 / 70

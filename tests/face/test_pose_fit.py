@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emogene_jax.face import landmarks as lm
+from emogene_jax.face import mesh as lm
 from emogene_jax.face.pose_fit import (
     fit_head,
     head_mesh,
@@ -51,6 +51,25 @@ def test_fit_finds_poses_under_noise_and_moving_points(scene):
     np.testing.assert_allclose(again, noisy[..., :2], atol=1e-6)  # on the same rays
     moved = mesh - np.median(mesh, axis=0)
     assert np.median(np.abs(moved)) < 0.1  # cm: the rigid motion is gone
+
+
+def test_held_out_frames_are_followed_and_change_nothing(scene):
+    shape, pose, _, tracked = scene
+    rng = np.random.default_rng(2)
+    noisy = tracked + rng.normal(size=tracked.shape) * [0.3, 0.3, 2.0]
+    whole = fit_head(noisy, shape[:468], 512, (256.0, 256.0))
+    fit = fit_head(noisy, shape[:468], 512, (256.0, 256.0), known=60)
+    assert fit.error.shape == (80,) and fit.error[60:].mean() < 0.5
+    turned = rotation_log(fit.pose.rotation @ np.swapaxes(pose.rotation, 1, 2))
+    change = np.degrees(np.linalg.norm(turned - turned[:60].mean(0), axis=1))
+    assert change[60:].mean() < 0.7 and whole.camera != fit.camera
+    other = noisy.copy()
+    other[60:] = 1.3 * other[60:] + rng.normal(size=other[60:].shape)
+    again = fit_head(other, shape[:468], 512, (256.0, 256.0), known=60)
+    assert again.camera == fit.camera and (again.shape == fit.shape).all()
+    for one, two in zip(again.pose, fit.pose):
+        np.testing.assert_array_equal(one[:60], two[:60])
+        assert (one[60:] != two[60:]).any()
 
 
 def test_size_is_metric(scene):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from emogene_jax.landmarks import LOWER_LIDS, UPPER_LIDS
 from emogene_jax.motion_to_emotion.blink import (
     add_blinks,
     natural_blinks,
@@ -9,8 +10,6 @@ from emogene_jax.motion_to_emotion.blink import (
     shut_lids,
 )
 from emogene_jax.motion_to_emotion.expressions import (
-    LOWER_LIDS,
-    UPPER_LIDS,
     canonical_rest,
     emotion_displacement,
 )

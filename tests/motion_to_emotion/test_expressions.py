@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 
-from emogene_jax.motion_to_emotion.expressions import (
-    EMOTION_ACTIONS,
+from emogene_jax.landmarks import (
     INNER_LOWER,
     INNER_UPPER,
     LOWER_LIDS,
     MIRROR,
     UPPER_LIDS,
+)
+from emogene_jax.motion_to_emotion.expressions import (
+    EMOTION_ACTIONS,
     canonical_rest,
     emotion_displacement,
     express,

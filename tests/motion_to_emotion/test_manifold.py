@@ -5,19 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emogene_jax.data.synthetic_motion import identity, talk
-from emogene_jax.data.synthetic_voice import random_sentence
-from emogene_jax.motion_to_emotion.expressions import (
-    BROWS,
-    EYES,
-    INNER_LOWER,
-    INNER_UPPER,
-    MOUTH,
-    emotion_displacement,
-    express,
-)
+from emogene_jax.landmarks import BROWS, EYES, INNER_LOWER, INNER_UPPER, MOUTH
+from emogene_jax.motion_to_emotion.expressions import emotion_displacement, express
 from emogene_jax.motion_to_emotion.manifold import REGIONS, fit_manifold, project
 from emogene_jax.signals import EMOTIONS
+from emogene_jax.synthetic.motion import identity, talk
+from emogene_jax.synthetic.voice import random_sentence
 
 
 def talking(seed, frames=120):

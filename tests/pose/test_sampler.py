@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emogene_jax.data.synthetic_motion import head_motion
 from emogene_jax.pose.sampler import (
     CALM,
     generate_segments,
@@ -20,6 +19,7 @@ from emogene_jax.pose.sampler import (
     still_lengths,
 )
 from emogene_jax.signals import Pose
+from emogene_jax.synthetic.motion import head_motion
 
 quick = settings(deadline=None, max_examples=60)
 

@@ -85,6 +85,16 @@ def test_where_none_can_be_read_nothing_begins_anew(tmp_path):
     assert (tmp_path / "checkpoints" / "10").is_dir()
 
 
+def test_what_belongs_to_parameters_is_written_beside_them(tmp_path):
+    fixed = {"rig": {"low": np.arange(3.0)}}
+    checkpoint.write(tmp_path / "with", {"w": np.zeros(2)}, {}, {}, 5, fixed)
+    found = checkpoint.load(tmp_path / "with")
+    np.testing.assert_array_equal(found.fixed["rig"]["low"], fixed["rig"]["low"])
+    assert found.fixed["rig"]["low"].dtype == np.float64
+    checkpoint.write(tmp_path / "without", {"w": np.zeros(2)}, {}, {})
+    assert checkpoint.load(tmp_path / "without").fixed is None
+
+
 @pytest.fixture
 def little_room():
     """No file may grow beyond 150 kB: like a full disk, but for the name of the error."""

@@ -12,23 +12,24 @@ import jax
 import numpy as np
 import pytest
 
+from emogene_jax import parallel
 from emogene_jax.signals import UserError
 from emogene_jax.train import checkpoint
+from emogene_jax.train.board import read_curves
 from emogene_jax.train.loop import TrainingDiverged, train
 from emogene_jax.train.state import Optimizer
 
 sys.path.insert(0, str(Path(__file__).parent))
-from tiny_stage import TRUTH, batches, resident, tiny_stage  # noqa: E402
+from tiny_stage import FAST, TOLD, TRUTH, batches, resident, tiny_stage  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("eight_devices")
 
-FAST = Optimizer(learning_rate=0.1)
 LONG = FAST._replace(schedule="constant")  # the same however many steps are planned
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(workdir, source=None, stage=None, **changes):
-    arguments = {"steps": 40, "optimizer": FAST, "ckpt_steps": 10, "log_steps": 10}
+    arguments = TOLD | {"steps": 40, "ckpt_steps": 10, "log_steps": 10}
     return train(
         stage or tiny_stage(),
         workdir=workdir,
@@ -80,6 +81,69 @@ def test_a_loss_that_is_not_finite_stops_it(tmp_path, source):
     assert checkpoint.load(tmp_path).step == 10
 
 
+@pytest.fixture
+def looped(monkeypatch):
+    """Resident data as on a GPU: a loop of many steps, whose state is donated. Called, it
+    is so from then on; what it returns counts the loops that are compiled."""
+    loop, compiled = jax.lax.while_loop, []
+
+    def counted(*arguments):
+        compiled.append(arguments)
+        return loop(*arguments)
+
+    def begin():
+        monkeypatch.setattr(parallel, "on_accelerator", lambda: True)
+        monkeypatch.setattr(jax.lax, "while_loop", counted)
+        return compiled
+
+    return begin
+
+
+@pytest.mark.parametrize("count", [8, 3])
+def test_a_loop_of_steps_is_those_steps_however_it_is_cut(
+    tmp_path, looped, use_devices, count
+):
+    use_devices(count)
+    often = {"log_steps": 40, "ckpt_steps": 40, "ema": 0.9}
+    one_by_one = run(tmp_path / "steps", **often)
+    compiled = looped()
+    whole = run(tmp_path / "whole", scan_steps=40, **often)
+    cut = run(tmp_path / "cut", scan_steps=7, **often | {"ckpt_steps": 10})
+    assert len(compiled) == 2
+    states = [(r.params, r.ema_params, r.aux) for r in (one_by_one, whole, cut)]
+    chex.assert_trees_all_close(states[0], states[1], rtol=1e-5)
+    chex.assert_trees_all_equal(states[1], states[2])
+    assert int(whole.aux["seen"]) == 40 * 16
+    for name, value in one_by_one.metrics.items():
+        np.testing.assert_allclose(whole.metrics[name], value, rtol=1e-4)
+
+
+def test_a_loop_stops_at_a_loss_that_is_not_finite(tmp_path, looped):
+    looped()
+    with pytest.raises(TrainingDiverged, match="not finite at step 17 "):
+        run(tmp_path, stage=tiny_stage(bad_step=17), scan_steps=8, log_steps=40)
+    assert checkpoint.load(tmp_path).step == 10
+
+
+def test_a_loop_that_was_killed_goes_on_to_the_same_bits(tmp_path, looped):
+    looped()
+    whole = run(tmp_path / "whole", scan_steps=16, optimizer=LONG)
+    run(tmp_path / "cut", scan_steps=16, steps=17, optimizer=LONG)
+    rest = run(tmp_path / "cut", scan_steps=3, optimizer=LONG)
+    chex.assert_trees_all_equal(whole.params, rest.params)
+    chex.assert_trees_all_equal(whole.ema_params, rest.ema_params)
+
+
+@pytest.mark.parametrize("source", [resident(), batches], ids=["resident", "streamed"])
+def test_any_number_of_devices_learns_the_same(tmp_path, use_devices, source):
+    learned = []
+    for count in (1, 3, 8):  # a step has 16 rows
+        use_devices(count)
+        learned.append(run(tmp_path / str(count), source).params)
+    for params in learned[1:]:
+        chex.assert_trees_all_close(params, learned[0], rtol=1e-5)
+
+
 def test_starts_from_given_parameters_and_leaves_them(tmp_path):
     initial = ({"w": jax.numpy.asarray(TRUTH)}, {"seen": jax.numpy.array(5)})
     result = run(tmp_path, initial=initial, optimizer=Optimizer(learning_rate=1e-9))
@@ -93,9 +157,54 @@ def test_held_out_batches_and_frozen_parameters_are_used(tmp_path):
     result = run(
         tmp_path, steps=2, val_batches=held_out, frozen={"offset": np.float32(100)}
     )
-    np.testing.assert_allclose(result.metrics["val_rms"], 3.0, atol=0.05)
-    np.testing.assert_allclose(result.metrics["val_loss"], 109.0, atol=0.3)
+    np.testing.assert_allclose(result.metrics["val_rms"], 3.0, rtol=1e-6)
+    np.testing.assert_allclose(result.metrics["val_loss"], 109.0, rtol=1e-6)
     assert result.metrics["loss"] > 100
+
+
+@pytest.mark.parametrize("ema", [0.9, None])
+def test_held_out_batches_are_judged_under_the_average_without_noise(tmp_path, ema):
+    held, stage = [next(batches(step)) for step in (100, 101)], tiny_stage()
+    result = run(tmp_path, val_batches=held, ema=ema)
+
+    def judged(params):
+        rows = [stage.evaluate(params, result.aux, None, batch) for batch in held]
+        return {f"val_{name}": np.mean([r[name] for r in rows]) for name in rows[0]}
+
+    found = {n: v for n, v in result.metrics.items() if n.startswith("val_")}
+    chex.assert_trees_all_close(found, judged(result.ema_params), rtol=1e-5)
+    assert found["val_seen"] == 40 * 16  # judging changes nothing
+    apart = judged(result.params)["val_loss"] / found["val_loss"] - 1
+    assert (abs(apart) > 0.01) == (ema is not None)
+
+
+def test_what_else_is_validated_is_logged_and_kept(tmp_path):
+    seen = []
+
+    def validate(params, aux):
+        seen.append((jax.device_get(params["w"]), int(aux["seen"])))
+        return {"val_psnr_full": np.float32(len(seen))}
+
+    result = run(tmp_path, val_steps=15, ema=0.9, validate=validate)
+    assert [count for _, count in seen] == [16 * step for step in (15, 30, 40)]
+    np.testing.assert_array_equal(seen[-1][0], result.ema_params["w"])
+    assert (seen[-1][0] != result.params["w"]).any()
+    assert result.metrics["val_psnr_full"] == 3.0
+    assert checkpoint.load(tmp_path).config["metrics"]["val_psnr_full"] == 3.0
+    curve = read_curves(tmp_path / "board")["val_psnr_full"]
+    assert curve == [(15, 1.0), (30, 2.0), (40, 3.0)]  # when it was measured
+
+
+def test_what_is_fixed_stays_beside_the_parameters(tmp_path):
+    fixed = {"rig": {"low": np.arange(3.0)}, "code": np.ones((2, 2), np.float32)}
+    run(tmp_path, steps=20, optimizer=LONG, fixed=fixed)
+    chex.assert_trees_all_equal(checkpoint.load(tmp_path).fixed, fixed)
+    run(tmp_path, optimizer=LONG, fixed=fixed)
+    saved = checkpoint.load(tmp_path)
+    assert saved.step == 40
+    chex.assert_trees_all_equal(saved.fixed, fixed)
+    run(tmp_path / "none")
+    assert checkpoint.load(tmp_path / "none").fixed is None
 
 
 def test_refuses_another_model_or_seed(tmp_path):
@@ -115,9 +224,8 @@ def test_data_that_ends_is_told(tmp_path):
 KILLED = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from tiny_stage import batches, tiny_stage
+from tiny_stage import TOLD, batches, tiny_stage
 from emogene_jax.train.loop import train
-from emogene_jax.train.state import Optimizer
 
 def slow(start):
     for batch in batches(start):
@@ -125,7 +233,7 @@ def slow(start):
         yield batch
 
 train(tiny_stage(), workdir=sys.argv[2], steps=200, batch_source=slow,
-      optimizer=Optimizer(learning_rate=0.1), ckpt_steps=4, log_steps=50)
+      **TOLD | {"ckpt_steps": 4})
 """
 
 
@@ -178,11 +286,15 @@ def two_shapes(start_step):
 
 def test_batches_of_several_shapes_compile_once_each(tmp_path):
     stage, held = tiny_stage(), [next(batches(0, size)) for size in (8, 16, 8)]
-    traced = chex.assert_max_traces(4)  # two shapes, in the step and in validation
+    # Two shapes, in the step and in validation.
+    traced = {
+        name: chex.assert_max_traces(2)(getattr(stage, name))
+        for name in ("loss", "evaluate")
+    }
     whole = run(
         tmp_path / "whole",
         two_shapes,
-        stage=stage._replace(loss=traced(stage.loss)),
+        stage=stage._replace(**traced),
         val_batches=held,
         val_steps=10,
     )

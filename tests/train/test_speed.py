@@ -15,7 +15,7 @@ from emogene_jax.train.loop import train
 from emogene_jax.train.speed import Speed
 
 sys.path.insert(0, str(Path(__file__).parent))
-from tiny_stage import batches, resident, tiny_stage  # noqa: E402
+from tiny_stage import TOLD, batches, resident, tiny_stage  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("eight_devices")
 
@@ -40,7 +40,8 @@ def slow(start):
 
 @pytest.mark.parametrize("source", [slow, resident()], ids=["streamed", "resident"])
 def test_curves_say_how_fast_and_what_for(tmp_path, source):
-    train(tiny_stage(), workdir=tmp_path, steps=30, batch_source=source, log_steps=10)
+    options = TOLD | {"batch_source": source, "log_steps": 10}
+    train(tiny_stage(), workdir=tmp_path, steps=30, **options)
     curves = read_curves(tmp_path / "board")
     names = ("steps_per_s", "examples_per_s", "waiting_for_input")
     for (_, rate), (_, examples), (_, waiting) in zip(
@@ -54,7 +55,7 @@ def test_curves_say_how_fast_and_what_for(tmp_path, source):
 
 
 def test_a_profile_is_left_in_the_work_directory(tmp_path, capsys):
-    options = {"batch_source": batches, "log_steps": 5, "profile": True}
+    options = TOLD | {"batch_source": batches, "log_steps": 5, "profile": True}
     train(tiny_stage(), workdir=tmp_path, steps=30, **options)
     assert f"{tmp_path}/profile: a profile of 10 dispatches" in capsys.readouterr().err
     assert len(list(tmp_path.rglob("profile/plugins/profile/*/*.xplane.pb"))) == 1
@@ -65,7 +66,7 @@ def test_a_profile_is_left_in_the_work_directory(tmp_path, capsys):
 
 
 def test_too_few_steps_for_a_profile_are_told(tmp_path, capsys):
-    options = {"batch_source": batches, "profile": True}
+    options = TOLD | {"batch_source": batches, "profile": True}
     train(tiny_stage(), workdir=tmp_path, steps=3, **options)
     assert "no profile: the training ended within 5" in capsys.readouterr().err
     assert not (tmp_path / "profile").exists()

@@ -1,0 +1,134 @@
+"""Work directories, however they were trained, become an avatar.
+
+Each says in its config what it was trained on; what does not fit is refused.
+"""
+
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from emogene_jax.audio.features import same_content
+from emogene_jax.avatar.file import Avatar
+from emogene_jax.avatar.voice import check_voice
+from emogene_jax.emotion_to_video.torso import TorsoSize
+from emogene_jax.folders import digest
+from emogene_jax.motion_to_emotion.blink import shut_lids
+from emogene_jax.motion_to_emotion.manifold import fit_manifold
+from emogene_jax.portrait.cut import parted
+from emogene_jax.portrait.pack import load_portrait
+from emogene_jax.portrait.schema import Portrait
+from emogene_jax.portrait.takes import takes_of
+from emogene_jax.pose.join import join_poses
+from emogene_jax.recipes.motion_to_emotion import load_deformation
+from emogene_jax.recipes.person import from_arrays
+from emogene_jax.recipes.recipe import model_of
+from emogene_jax.recipes.torso import head_fields, of_this_portrait, params_digest
+from emogene_jax.signals import Pose, UserError, landmarks_to_motion
+from emogene_jax.train import checkpoint
+
+# Of a config, what an avatar remembers: no paths of the machine that trained it.
+KEPT = ("name", "seed", "model", "stage", "optimizer", "train", "portrait", "content")
+
+
+class Parts(NamedTuple):
+    """Where the parts of an avatar are."""
+
+    portrait: Path  # a prepared one
+    head: Path  # work directories
+    torso: Path
+    audio_to_motion: Path
+    deformation: Path | None = None  # None = the built-in one
+
+
+def assemble(parts: Parts) -> tuple[Avatar, Portrait, Portrait | None]:
+    """The avatar that some parts make, the frames that it learned from, and the held-out
+    end, or None.
+
+    Raises:
+        UserError: one is of another stage, or they do not fit each other.
+    """
+    saved = {
+        "head": checkpoint.load(parts.head),
+        "torso": checkpoint.load(parts.torso),
+        "audio_to_motion": checkpoint.load(parts.audio_to_motion),
+    }
+    portrait = load_portrait(parts.portrait)
+    training, held = parted(portrait, _held_out(saved["head"], parts, portrait))
+    fields = _fields(saved["head"], saved["torso"], parts, training)
+    sizes, trained, content = voice_of(saved["audio_to_motion"], parts.audio_to_motion)
+    if same_content(training.info["content"], content) is None:
+        content = training.info["content"]  # it knows which checkpoint that was
+    tracked = landmarks_to_motion(training.landmarks, training.rest)
+    varied = from_arrays(saved["head"].fixed).varied_motion
+    shown = tracked if varied is None else np.concatenate([tracked, varied])
+    info = {
+        "audio_to_motion": sizes,
+        "content": content,
+        "filmed_emotions": takes_of(training).filmed,
+        "configs": {name: _kept(part.config) for name, part in saved.items()},
+    }
+    avatar = Avatar(
+        fields,
+        trained,
+        load_deformation(parts.deformation),
+        fit_manifold(shown),
+        training.rest,
+        shut_lids(tracked, training.rest),
+        one_after_the_other(training),
+        info,
+    )
+    check_voice(avatar)
+    return avatar, training, held
+
+
+def _held_out(head: checkpoint.Saved, parts: Parts, portrait: Portrait) -> int:
+    """How many frames were held out of the head's training, on this very portrait."""
+    told = head.config.get("config", {}).get("portrait")
+    if told is None:
+        raise UserError(f"{parts.head}: expected a work directory of head")
+    mine = {"digest": digest(parts.portrait / "portrait.npz")}
+    mine |= {"frames": len(portrait.clip), "held_out": told["held_out"]}
+    of_this_portrait(head, parts.head, mine)
+    return told["held_out"]
+
+
+def _fields(head, torso, parts: Parts, training: Portrait):
+    sizes = model_of(torso, parts.torso, "rows")
+    of_this_portrait(torso, parts.torso, head.config["config"]["portrait"])
+    behind = torso.config["config"]["frozen"].get("head_digest")
+    if behind != params_digest(head.params):
+        warnings.warn(
+            f"{parts.torso}: trained behind another head than {parts.head}: the neck may "
+            "show a seam",
+            stacklevel=3,
+        )
+    fields = head_fields(head, parts.head, training, TorsoSize(**sizes))
+    return fields._replace(torso=torso.params)
+
+
+def voice_of(saved: checkpoint.Saved, workdir):
+    """(sizes, {"params", "aux"}, content) of a work directory of audio_to_motion.
+
+    Raises:
+        UserError: it is of another stage, or does not say what it hears.
+    """
+    config = saved.config.get("config", {})
+    if "encoder_layers" not in config.get("model", {}) or "content" not in config:
+        raise UserError(f"{workdir}: expected a work directory of audio_to_motion")
+    trained = {"params": saved.params, "aux": saved.aux}
+    return dict(config["model"]), trained, config["content"]
+
+
+def one_after_the_other(portrait: Portrait) -> Pose:
+    """The head poses [T] of a portrait of several clips, as if the head had gone on from
+    where the last clip left it."""
+    starts = np.flatnonzero(np.diff(portrait.clip)) + 1
+    parts = (np.split(part, starts) for part in portrait.pose)
+    return join_poses([Pose(*clip) for clip in zip(*parts, strict=True)])
+
+
+def _kept(record: dict) -> dict:
+    config = record.get("config", {})
+    return {name: config[name] for name in KEPT if name in config}

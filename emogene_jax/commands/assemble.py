@@ -1,0 +1,96 @@
+"""`emogene assemble`: work directories, however they were trained -> an avatar."""
+
+import importlib.metadata
+import platform
+import time
+from pathlib import Path
+
+from emogene_jax import __version__, parallel
+from emogene_jax.avatar.assemble import Parts, assemble
+from emogene_jax.avatar.file import Avatar, save_avatar
+from emogene_jax.evaluate.reconstruction import evaluate_fields
+from emogene_jax.folders import write_json
+from emogene_jax.portrait.cut import parted
+from emogene_jax.portrait.pack import load_portrait
+from emogene_jax.portrait.takes import takes_of
+from emogene_jax.recipes.run import stage_config, train_from_config
+from emogene_jax.signals import FPS, UserError
+from emogene_jax.train import checkpoint
+
+
+def assemble_avatar(
+    portrait, head, torso, out, audio_to_motion=None, deformation=None, face_model=None
+) -> None:
+    """The avatar of work directories and the portrait that they learned from, written to
+    folder `out`, judged as `create` does.
+
+    Args:
+        audio_to_motion, deformation: work directories; without them the person's own are
+            trained from the portrait (which takes a minute), in `out`/.work.
+
+    Raises:
+        UserError: a part is missing, of another stage, or does not fit the others.
+    """
+    began, out = time.perf_counter(), Path(out)
+    if out.is_dir() and any(path.name != ".work" for path in out.iterdir()):
+        raise UserError(f"{out}: found other files, expected a new folder")
+    parallel.enable_compilation_cache()
+    parts = Parts(Path(portrait), Path(head), Path(torso), audio_to_motion, deformation)
+    if not (audio_to_motion and deformation):
+        parts = _own(parts, out / ".work")
+    avatar, training, held = assemble(parts)
+    more = {"seconds": lambda: time.perf_counter() - began}
+    told = save_and_judge(avatar, training, held, out, face_model, more)
+    print(f"{out}: done{told}")
+
+
+def _own(parts: Parts, work: Path) -> Parts:
+    """The parts, with those that were not given trained from the portrait."""
+    told = checkpoint.load(parts.head).config.get("config", {}).get("portrait")
+    if told is None:
+        raise UserError(f"{parts.head}: expected a work directory of head")
+    portrait = load_portrait(parts.portrait, pictures=False)
+    training, _ = parted(portrait, told["held_out"])
+    data = {
+        "data": str(parts.portrait),
+        "holdout_seconds": told["held_out"] / FPS,
+    }
+    if not parts.deformation and takes_of(training).filmed:
+        config = stage_config("motion_to_emotion", "person", data)
+        train_from_config(config, work / "motion_to_emotion")
+        parts = parts._replace(deformation=work / "motion_to_emotion")
+    if not parts.audio_to_motion:
+        arg = f"person,frames={len(training.clip)}"
+        train_from_config(stage_config("audio_to_motion", arg, data), work / "voice")
+        parts = parts._replace(audio_to_motion=work / "voice")
+    return parts
+
+
+def save_and_judge(avatar: Avatar, training, held, out: Path, face_model, more) -> str:
+    """Write an avatar, then judge it on the held-out end (None: only a preview) and write
+    metrics.json, whatever can't be judged.
+
+    Args:
+        more: of metrics.json; what can be called is, when all is done.
+
+    Returns:
+        the scores, in words.
+    """
+    save_avatar(avatar, out)
+    shown = training if held is None else held
+    metrics = evaluate_fields(avatar.fields, shown, out, face_model, held is not None)
+    metrics |= {k: round(v(), 1) if callable(v) else v for k, v in more.items()}
+    metrics |= {"device": parallel.describe(), "versions": versions()}
+    write_json(out / "metrics.json", metrics)
+    scores = {name: round(value, 2) for name, value in metrics.get("psnr", {}).items()}
+    told = f", held-out PSNR {scores}" if scores else ""
+    for name, reason in metrics.get("absent", {}).items():
+        told += f"; no {name}: {reason}"
+    return told
+
+
+def versions() -> dict:
+    """What made an avatar, for its metrics.json."""
+    names = ("jax", "jaxlib", "flax", "numpy")
+    found = {name: importlib.metadata.version(name) for name in names}
+    return {"emogene_jax": __version__, "python": platform.python_version(), **found}

@@ -1,0 +1,152 @@
+"""`emogene doctor`: what this machine has, what is missing, what is known to be bad.
+
+Each row is (topic, "ok" | "note" | "bad", what was found). Nothing is downloaded.
+"""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from emogene_jax import __version__, parallel
+from emogene_jax.folders import cache_folder
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "av")
+OPTIONAL = {
+    "tensorflow": "records (input/): prepare, demo, training on a corpus",
+    "mediapipe": "tracking faces in videos: prepare, create, evaluate",
+    "librosa": "log-mel of speech, takes aligned in time: prepare, create, talk",
+}
+# jaxlib 0.10.2 to 0.11.0 compile float32 scatter-adds on GPUs to a loop of
+# compare-and-swap (openxla/xla#46225): 450 to 2000 times slower, and every gradient of
+# the fields is such a scatter.
+_SLOW_SCATTER = ((0, 10, 2), (0, 11, 0))
+_SCATTERS_PER_S = 1e8  # a healthy GPU does billions
+_FREE_DISK = 5  # GB: an avatar needs less, a corpus far more
+
+Row = tuple[str, str, str]
+
+
+def examine() -> str:
+    """A readable table of all checks. A check that fails is a row, not an exception."""
+    rows = [("emogene_jax", "ok", f"{__version__}, Python {platform.python_version()}")]
+    for check in (_versions, _devices, _scatter, _optional, _models, _disk):
+        rows += _guarded(check)
+    width = max(len(topic) for topic, _, _ in rows)
+    lines = [f"{topic:<{width}}  {state:<4}  {text}" for topic, state, text in rows]
+    bad = sum(state == "bad" for _, state, _ in rows)
+    lines.append(f"{bad} of {len(rows)} need attention" if bad else "all is well")
+    return "\n".join(lines)
+
+
+def _guarded(check: Callable[[], list[Row]]) -> list[Row]:
+    try:
+        return check()
+    except Exception as error:  # a doctor must survive every patient
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        return [(check.__name__.strip("_"), "bad", reason)]
+
+
+def _versions() -> list[Row]:
+    rows = []
+    for name in PACKAGES:
+        try:
+            rows.append((name, "ok", importlib.metadata.version(name)))
+        except importlib.metadata.PackageNotFoundError:
+            rows.append((name, "bad", f"not installed: pip install {name}"))
+    return rows
+
+
+def _devices() -> list[Row]:
+    import jax
+
+    rows = [
+        (f"device {name.split(':')[0]}", "ok", name.split(": ", 1)[1])
+        for name in parallel.device_names()
+    ]
+    cores = os.cpu_count()
+    rows.append(("processor", "ok", f"{platform.machine()}, {cores} cores"))
+    if jax.default_backend() == "cpu" and shutil.which("nvidia-smi"):
+        advice = 'pip install -e ".[cuda13]"'
+        rows.append(("GPU", "bad", f"there is one that JAX does not see: {advice}"))
+    return rows
+
+
+def _scatter() -> list[Row]:
+    """Measures a float32 scatter-add where a known-bad version may make it crawl."""
+    import jax
+
+    found = tuple(map(int, jax.lib.__version__.split(".")[:3]))
+    suspect = _SLOW_SCATTER[0] <= found <= _SLOW_SCATTER[1]
+    rate = scatter_adds_per_second()
+    text = f"{rate / 1e6:.0f} million float32 scatter-adds a second"
+    if jax.default_backend() == "cpu":
+        note = "; this version is slow on GPUs only" if suspect else ""
+        return [("scatter-add", "ok", text + note)]
+    if rate >= _SCATTERS_PER_S:
+        return [("scatter-add", "ok", text)]
+    why = f"jaxlib {jax.lib.__version__} is known for it; " if suspect else ""
+    return [("scatter-add", "bad", f"{text}: slow; {why}use jaxlib 0.11.1 or newer")]
+
+
+def scatter_adds_per_second(points: int = 1 << 18) -> float:
+    """How many floats a second are added to random rows of a table [2^14, 8]."""
+    import jax
+    import jax.numpy as jnp
+
+    rows = jax.random.randint(jax.random.key(0), (points,), 0, 1 << 14)
+    values = jnp.ones((points, 8))
+    add = jax.jit(lambda table: table.at[rows].add(values))
+    table = jax.block_until_ready(add(jnp.zeros((1 << 14, 8))))  # compiles
+    start = time.perf_counter()
+    jax.block_until_ready(add(table))
+    return values.size / (time.perf_counter() - start)
+
+
+def _optional() -> list[Row]:
+    rows = []
+    for name, purpose in OPTIONAL.items():
+        if importlib.util.find_spec(name) is None:
+            rows.append((name, "bad", f"not installed; needed for {purpose}"))
+        else:
+            versions = importlib.metadata.packages_distributions().get(name, [name])
+            rows.append((name, "ok", importlib.metadata.version(versions[0])))
+    return rows
+
+
+def _models() -> list[Row]:
+    face = os.environ.get("EMOGENE_FACE_MODEL")
+    face = Path(face) if face else cache_folder() / "face_landmarker.task"
+    if face.is_file():
+        rows = [("face model", "ok", str(face))]
+    else:
+        text = f"not at {face}; fetched at first use, or --face-model FILE"
+        rows = [("face model", "note", text)]
+    from huggingface_hub import try_to_load_from_cache
+
+    hubert = try_to_load_from_cache("facebook/hubert-large-ls960-ft", "config.json")
+    text = f"weights in {Path(hubert).parent}" if hubert else "no weights on disk"
+    return [*rows, ("HuBERT", "note", text)]
+
+
+def _disk() -> list[Row]:
+    cache = cache_folder()
+    place = cache
+    while not place.exists():
+        place = place.parent
+    rows = []
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            rows.append(("cache", "ok", str(cache)))
+    except OSError as error:
+        text = f"{cache}: can't be written ({error.strerror}); set EMOGENE_CACHE"
+        rows.append(("cache", "bad", text))
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    state = "ok" if free >= _FREE_DISK else "bad"
+    rows.append(("disk", state, f"{free:.0f} GB free in {Path.cwd()}"))
+    return rows

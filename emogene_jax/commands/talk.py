@@ -1,0 +1,187 @@
+"""What `emogene talk` does: an avatar and speech, silence or another face -> a video."""
+
+import warnings
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from PIL import Image
+
+from emogene_jax.audio.features import audio_features
+from emogene_jax.audio.load import StoredSound
+from emogene_jax.avatar.file import Avatar, load_avatar
+from emogene_jax.avatar.voice import check_voice
+from emogene_jax.emotion_to_video.render import Renderer
+from emogene_jax.emotions import never_reached
+from emogene_jax.parallel import enable_compilation_cache
+from emogene_jax.pipeline import (
+    Performance,
+    perform_idle,
+    perform_in_stretches,
+)
+from emogene_jax.signals import (
+    FPS,
+    Pose,
+    UserError,
+    eye_distance,
+    landmarks_to_motion,
+    motion_to_landmarks,
+)
+from emogene_jax.video import write_video
+
+
+def talk(avatar, audio, track, out, seed=0, background=None, landmarks_out=None):
+    """Speech files -> one video each. One file: `out` is the mp4; several: a folder."""
+    names = [Path(path).stem for path in audio]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(
+                f"{name}: two speeches of this name; their videos would too"
+            )
+    spoken = [(path, StoredSound(path)) for path in audio]
+    if len(audio) > 1:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    person, picture = _open(avatar), _background(background)
+    renderer = Renderer(person.fields)
+    for path, waveform in spoken:
+        features = audio_features(waveform, person.info["content"])
+        if late := never_reached(track, len(features.speech)):
+            warnings.warn(f"{path}: {late}", stacklevel=1)
+        performance = Performance(*perform_in_stretches(person, features, track, seed))
+        if landmarks_out is not None:
+            motion = np.concatenate(list(performance.motion))
+            performance = performance._replace(motion=motion)
+        target = Path(out) if len(audio) == 1 else Path(out) / f"{Path(path).stem}.mp4"
+        _show(person, renderer, performance, target, path, picture)
+        _save(landmarks_out, person, performance)
+
+
+def idle(avatar, seconds, out, seed=0, background=None, landmarks_out=None):
+    """A video of `seconds` in which the person says nothing, and lives."""
+    person, picture = _open(avatar), _background(background)
+    performance = perform_idle(person, max(1, round(seconds * FPS)), seed)
+    _show(person, Renderer(person.fields), performance, out, None, picture)
+    _save(landmarks_out, person, performance)
+
+
+def drive(avatar, source, out, landmarks_out=None, background=None, face_model=None):
+    """Re-enact a video of somebody, or saved landmarks (.npz)."""
+    person, picture = _open(avatar), _background(background)
+    if Path(source).suffix.lower() == ".npz":
+        performance, sound = _load(source), None
+    else:
+        performance, has_sound = _track(source, person, face_model)
+        sound = source if has_sound else None
+    _show(person, Renderer(person.fields), performance, out, sound, picture)
+    _save(landmarks_out, person, performance)
+
+
+def _open(avatar) -> Avatar:
+    enable_compilation_cache()
+    person = load_avatar(avatar)
+    try:
+        check_voice(person)
+    except UserError as error:
+        raise UserError(f"{avatar}: {error}") from None
+    return person
+
+
+def _show(person: Avatar, renderer, performance: Performance, out, sound, picture):
+    from emogene_jax.train.progress import Progress
+
+    size = person.fields.camera.size
+    if picture is not None:
+        picture = np.asarray(picture.resize((size, size), Image.LANCZOS))
+    total = len(performance.pose.rotation)
+    progress = Progress(total, Path(out).name)
+
+    def frames():
+        shown = renderer.frames(performance.motion, performance.pose, picture)
+        for number, frame in enumerate(shown, 1):
+            yield frame
+            progress.update(number, {})
+
+    write_video(out, frames(), sound)
+    progress.close({})
+
+
+def _background(path):
+    """The middle square of a picture, or None."""
+    if path is None:
+        return None
+    try:
+        with Image.open(path) as picture:
+            picture = picture.convert("RGB")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a picture ({error})") from None
+    width, height = picture.size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return picture.crop((left, top, left + side, top + side))
+
+
+def _save(path, person: Avatar, performance: Performance):
+    """Landmarks [T, 68, 3] in cm, poses and rest: what `--drive` reads."""
+    if path is None:
+        return
+    temporary = Path(path).with_name(f".{Path(path).name}.part")
+    # In double precision: rounded, they would drive to some pixels one off.
+    rest, motion = (
+        np.asarray(x, np.float64) for x in (person.rest, performance.motion)
+    )
+    with temporary.open("wb") as target:
+        np.savez(
+            target,
+            landmarks=motion_to_landmarks(motion, rest, np.float64),
+            rest=rest,
+            **performance.pose._asdict(),
+        )
+    temporary.replace(path)
+
+
+def _load(path) -> Performance:
+    expected = (
+        "an .npz of landmarks [T, 68, 3], rest [68, 3], rotation [T, 3, 3] and "
+        "translation [T, 3]"
+    )
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            arrays = {name: np.asarray(saved[name], np.float64) for name in saved.files}
+        landmarks, rest = arrays["landmarks"], arrays["rest"]
+        pose = Pose(arrays["rotation"], arrays["translation"])
+    except KeyError as error:
+        raise UserError(f"{path}: {error.args[0]}; expected {expected}") from None
+    except (OSError, ValueError, TypeError, EOFError, BadZipFile):
+        raise UserError(f"{path}: can't be read; expected {expected}") from None
+    count = landmarks.shape[0] if landmarks.ndim else 0
+    shapes = [part.shape for part in (landmarks, rest, *pose)]
+    if not count or shapes != [(count, 68, 3), (68, 3), (count, 3, 3), (count, 3)]:
+        raise UserError(f"{path}: found arrays of shapes {shapes}; expected {expected}")
+    if not all(np.isfinite(part).all() for part in (landmarks, rest, *pose)):
+        raise UserError(f"{path}: found NaN or infinity; expected finite numbers")
+    if eye_distance(rest) < 1e-3:
+        raise UserError(f"{path}: rest has its eye corners in one place; expected cm")
+    product = pose.rotation @ pose.rotation.swapaxes(1, 2)
+    if (
+        np.abs(product - np.eye(3)).max() > 1e-2
+        or np.linalg.det(pose.rotation).min() < 0
+    ):
+        raise UserError(f"{path}: rotation holds matrices that are no rotations")
+    return Performance(landmarks_to_motion(landmarks, rest), pose)
+
+
+def _track(path, person: Avatar, face_model) -> tuple[Performance, bool]:
+    """What a tracked face does, carried over: its motion, and its turns and shifts away
+    from its mean pose, put on the avatar's; and whether the video has sound."""
+    from emogene_jax.portrait.prepare import track_performance
+
+    motion, pose, has_sound = track_performance(path, face_model)
+    middle, home = _mean(pose), _mean(person.pose)
+    rotation = home.rotation @ middle.rotation.T @ pose.rotation
+    translation = home.translation + pose.translation - middle.translation
+    return Performance(motion, Pose(rotation, translation)), has_sound
+
+
+def _mean(pose: Pose) -> Pose:
+    u, _, vt = np.linalg.svd(pose.rotation.mean(0))
+    return Pose(u @ vt, pose.translation.mean(0))

@@ -1,0 +1,77 @@
+"""What folders hold beside arrays: JSON files that say what a folder is, of which format
+and made of what; and the folder of things that can be had again."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from emogene_jax.signals import UserError
+
+
+def cache_folder() -> Path:
+    """Where model files and compiled programs are kept: $EMOGENE_CACHE, else emogene_jax
+    in the user's cache; it may not exist yet."""
+    given = os.environ.get("EMOGENE_CACHE")
+    if given:
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "emogene_jax"
+
+
+def write_json(path: Path, value: dict) -> None:
+    """A JSON file, whole or not at all."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.part")
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    temporary.write_text(text + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> dict:
+    """A JSON file that this program wrote.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({error})") from None
+
+
+def read_header(path: Path, version: int, what: str) -> dict:
+    """What the header of a folder says; its "format" is `version`.
+
+    Args:
+        what: the folder should be, in words: `an avatar`.
+
+    Raises:
+        UserError: it is absent, damaged, or of another format.
+    """
+    path = Path(path)
+    try:
+        header = json.loads(path.read_text(encoding="utf-8"))
+        found = header["format"]
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(
+            f"{path.parent}: found no {path.name}, expected {what}"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: damaged ({error}): make it again") from None
+    if found != version:
+        raise UserError(f"{path}: found format {found}, expected {version}")
+    return header
+
+
+def digest(*parts: bytes | Path) -> str:
+    """SHA-256, 16 hexadecimal digits, of bytes and of the contents of files."""
+    found = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, bytes):
+            found.update(part)
+            continue
+        with Path(part).open("rb") as file:
+            while block := file.read(1 << 20):
+                found.update(block)
+    return found.hexdigest()[:16]

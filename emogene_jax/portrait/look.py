@@ -1,0 +1,113 @@
+"""The first look at a portrait video: what was given, and what to expect of it."""
+
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import laplace
+
+from emogene_jax.face.tracking import face_height, open_tracker
+from emogene_jax.signals import FPS, UserError
+from emogene_jax.video import iter_frames, video_info
+
+_SAMPLES = 24  # frames looked at
+
+
+def first_look(path, model) -> dict:
+    """Facts of a clip: its video_info, with the `frames` that there are at 25 fps, and
+    `faces` (most seen at once), `face` (share of frames with one), `face_size` (px,
+    forehead to chin), `blur` (px-scale detail of the face; below 1.5 is soft),
+    `camera_movement` (px between the picture's upper corners over the clip), `boxes` (of
+    the faces looked at: [frame, left, top, right, bottom], px)."""
+    info = video_info(path)
+    every = max(1, int(info["seconds"] * FPS) // _SAMPLES)
+    boxes, seen, detail, corners = [], [], [], []
+    with open_tracker(model) as track:
+        for number, frame in enumerate(iter_frames(path)):
+            if number % every:
+                continue
+            faces, _, _ = track(frame)
+            seen.append(len(faces))
+            corners.append(_corners(frame))
+            if faces:
+                face = max(faces, key=face_height)[:, :2]
+                boxes.append([number, *face.min(0).tolist(), *face.max(0).tolist()])
+                detail.append(_detail(frame, boxes[-1][1:]))
+    if np.mean(np.array(seen) > 0) < 0.5:
+        raise UserError(
+            f"{path}: a face in {np.count_nonzero(seen)} of {len(seen)} frames looked "
+            "at, expected one person's face in most of them"
+        )
+    heights = [bottom - top for _, _, top, _, bottom in boxes]
+    return info | {
+        "file": Path(path).name,
+        "frames": number + 1,
+        "faces": int(max(seen)),
+        "face": round(float(np.mean(np.array(seen) > 0)), 3),
+        "face_size": round(float(np.median(heights)), 1),
+        "blur": round(float(np.median(detail)), 2),
+        "camera_movement": round(_movement(np.array(corners)), 2),
+        "boxes": boxes,
+    }
+
+
+def _corners(frame: np.ndarray) -> np.ndarray:
+    """[2, n, n] grey: the upper corners, where a portrait shows the background."""
+    side = max(16, min(frame.shape[:2]) // 8)
+    grey = frame[:side].astype(np.float32).mean(-1)
+    return np.stack([grey[:, :side], grey[:, -side:]])
+
+
+def _movement(corners: np.ndarray) -> float:
+    """Median shift in px of corner pictures [N, 2, n, n] against the middle one, by
+    the brightness gradient; flat corners show none."""
+    middle = corners[len(corners) // 2]
+    dy, dx = np.gradient(middle, axis=(1, 2))
+    gradient = np.stack([dx.ravel(), dy.ravel()], -1)
+    system = gradient.T @ gradient + 4.0 * len(gradient) * np.eye(2)
+    change = (corners - middle).reshape(len(corners), -1)
+    shifts = change @ gradient @ np.linalg.inv(system)
+    return float(np.median(np.linalg.norm(shifts, axis=1)))
+
+
+def _detail(frame: np.ndarray, box: np.ndarray) -> float:
+    left, top, right, bottom = np.clip(box, 0, None).astype(int)
+    face = frame[top:bottom, left:right].astype(np.float32).mean(-1)
+    return float(np.sqrt(np.mean(laplace(face) ** 2))) if face.size else 0.0
+
+
+def describe(look: dict, size: int) -> list[str]:
+    """Human lines: what was found, and what to expect where it is not ideal."""
+    lines = [
+        f"{look['file']}: {look['seconds']:.1f} s, {look['width']} x {look['height']}, "
+        f"{look['fps']:.4g} fps, face {look['face_size']:.0f} px high"
+    ]
+
+    def note(condition, text):
+        if condition:
+            lines.append(f"  {text}")
+
+    note(
+        look["seconds"] < 60,
+        f"{look['seconds']:.0f} s is little: sounds and poses not seen here are guessed; "
+        "2 to 5 minutes are best",
+    )
+    note(
+        look["face_size"] < 0.4 * size,
+        f"the face has {look['face_size']:.0f} px for {size} px of avatar: it will look "
+        f"soft; a smaller --size fits",
+    )
+    note(look["blur"] < 1.5, "the face is blurred: so will be the avatar's")
+    note(
+        look["camera_movement"] > 2,
+        f"the camera moves ({look['camera_movement']:.1f} px): the background will be "
+        "smeared; a tripod is better",
+    )
+    note(look["faces"] > 1, f"{look['faces']} faces: the larger one is taken")
+    note(
+        look["face"] < 0.98,
+        f"no face in {100 * (1 - look['face']):.0f} % of the frames: they are interpolated",
+    )
+    note(look["rotation"], f"turned by {look['rotation']} degrees, set upright")
+    note(abs(look["fps"] - FPS) > 0.1, f"{look['fps']:.4g} fps, resampled to {FPS}")
+    note(not look["sound"], "no sound track: the voice can't be learned from it")
+    return lines

@@ -1,0 +1,104 @@
+"""A portrait's pictures between tracker and codec: on disk, in stretches, never all in
+memory (5 minutes at 512 px are 6 GB, and as much again with mattes)."""
+
+import tempfile
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from emogene_jax.portrait.matting import background_rows, cut_out, learn_matting
+from emogene_jax.portrait.pack import stretches
+
+
+class FrameStore:
+    """Frames [T, S, S, 3] uint8 in a file without a name, gone when it is closed or the
+    program ends, however it does. Not mapped into memory: mapped pages count as used."""
+
+    def __init__(self, folder: Path, size: int):
+        self._file = tempfile.TemporaryFile(dir=folder)
+        self.shape = (0, size, size, 3)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._file.close()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def append(self, frame: np.ndarray) -> None:
+        """Adds a frame [S, S, 3] uint8; OSError where the disk is full."""
+        self._file.seek(len(self) * frame.size)
+        self._file.write(np.ascontiguousarray(frame))
+        self.shape = (len(self) + 1, *frame.shape)
+
+    def __getitem__(self, which: int | slice) -> np.ndarray:
+        """One frame, or those of a slice without a step."""
+        if not isinstance(which, slice):
+            return self[which : which + 1][0]
+        start, stop, _ = which.indices(len(self))
+        frames = np.empty((stop - start, *self.shape[1:]), np.uint8)
+        self._file.seek(start * frames[:1].size)
+        self._file.readinto(frames)
+        return frames
+
+
+def resize(picture: np.ndarray, size: int) -> np.ndarray:
+    """[size, size, ...] uint8 by area averaging (or cubic, where it must grow)."""
+    if len(picture) == size:
+        return picture
+    way = Image.Resampling.BOX if len(picture) > size else Image.Resampling.BICUBIC
+    return np.asarray(Image.fromarray(picture).resize((size, size), way))
+
+
+def cut_out_clips(
+    frames, points, lengths, known: int, size: int, seen: list
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Frames [n, size, size, 3], head and torso mattes [n, size, size], all uint8, of
+    every stretch of a portrait (pack.stretches).
+
+    A clip's mattes come from what its own known frames teach. A clip that is held out as
+    a whole gets what the longest known clip taught: before another camera its mattes may
+    be worse for it, but its own colours are not to be looked at.
+
+    Args:
+      frames: a FrameStore (or array) of [T, S, S, 3].
+      points: [T, 478, 2] px of these frames.
+      lengths: frames of every clip.
+      known: how many frames at the start may be learned from; the rest is held out.
+      seen: gets a (frame, head, torso), of S px, of each of the known frames by which the
+        longest clip's background is to be found.
+    """
+    clip = np.repeat(np.arange(len(lengths)), lengths)
+    begins = np.cumsum(lengths) - lengths
+    usable = np.clip(known - begins, 0, lengths)
+    longest = int(np.argmax(usable))
+    samples = {begins[longest] + row for row in background_rows(usable[longest])}
+    parts = stretches(clip, len(clip) - known)
+    for (mine, held), run in groupby(parts, lambda p: (clip[p[0]], p[0] >= known)):
+        if not held:
+            taught = range(begins[mine], begins[mine] + usable[mine])
+            model = learn_matting(frames, points, taught)
+            if mine == longest:
+                best = model
+        elif not usable[mine]:
+            model = best
+        run = list(run)
+        for (start, _), layers in zip(run, cut_out(model, frames, points, run)):
+            for number, layer in enumerate(zip(*layers, strict=True), start):
+                if number in samples:  # copies: a view would hold the whole stretch
+                    seen.append([picture.copy() for picture in layer])
+            yield _at_size(*layers, size)
+
+
+def _at_size(frames, heads, torsos, size):
+    """The three at `size` px; head and torso together never exceed 255."""
+    if frames.shape[1] == size:
+        return frames, heads, torsos
+    whole = np.stack([resize(picture, size) for picture in heads + torsos])
+    heads = np.minimum([resize(picture, size) for picture in heads], whole)
+    return np.stack([resize(frame, size) for frame in frames]), heads, whole - heads

@@ -1,0 +1,307 @@
+"""Portrait videos -> a prepared portrait on disk: look, crop, track, fit, matte, listen.
+
+Tracking runs on the source's own pixels inside the crop; pictures are stored at `size`.
+From tracking on, points are in px of the stored pictures and all clips of a person are
+one: one camera, one rest shape.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from emogene_jax.audio.features import LOG_MEL, audio_features
+from emogene_jax.emotions import emotion_of, intensity_of
+from emogene_jax.face.fit import calmest, find_morphable, fit_clips, rest_shapes
+from emogene_jax.face.tracking import find_model, track_video
+from emogene_jax.portrait.cut import held_out
+from emogene_jax.portrait.look import describe, first_look
+from emogene_jax.portrait.matting import fill_background
+from emogene_jax.portrait.pack import (
+    code_pictures,
+    no_pictures,
+    refuse_other_files,
+    save_portrait,
+)
+from emogene_jax.portrait.pictures import FrameStore, cut_out_clips, resize
+from emogene_jax.portrait.schema import Portrait
+from emogene_jax.signals import (
+    EMOTIONS,
+    FPS,
+    SAMPLE_RATE,
+    Pose,
+    UserError,
+    landmarks_to_motion,
+)
+from emogene_jax.video import iter_frames
+
+_VIDEO_ENDS = {".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts"}
+_VIEW = 2.0  # side of the automatic crop, in heights of the face
+_USUAL = (
+    0.35,
+    0.68,
+)  # face heights over the side at which a square clip stays as it is
+_MATTE_SIZE = 256  # px at least, where mattes are made
+
+
+def find_videos(paths: Sequence) -> list[Path]:
+    """The video files named, or inside the folders named (a sub-folder per emotion).
+
+    Of a folder the neutral ones come last: what is held out is the end.
+    """
+    found = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = [f for f in path.rglob("*") if f.suffix.lower() in _VIDEO_ENDS]
+            inside.sort(key=lambda file: (emotion_of(file) == "neutral", file))
+            if not inside:
+                raise UserError(f"{path}: no video in this folder, expected some")
+            found += inside
+        else:
+            found.append(path)
+    if not found:
+        raise UserError("0 videos given, expected at least one")
+    return found
+
+
+def prepare_portrait(
+    videos: Sequence,
+    folder: Path,
+    size: int = 512,
+    crop: str | tuple[int, int, int] = "auto",
+    face_model=None,
+    content: dict | None = None,
+    need_sound: bool = False,
+    holdout_seconds: float | None = None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Video files of one person -> a prepared portrait in `folder` (pack.load_portrait),
+    whole or not at all; a portrait that it held is replaced.
+
+    Args:
+      videos: files, or folders with a sub-folder per emotion.
+      size: px, side of the stored pictures.
+      crop: 'auto' (head and shoulders; a square clip with a face of the usual size
+        stays whole), 'none' (the largest square in the middle) or (left, top, side) px.
+      face_model: MediaPipe's face_landmarker.task; None = $EMOGENE_FACE_MODEL, the
+        cache or a download. A .mat file is a morphable model (face/morphable.py): the
+        landmarks are then those of its fit to MediaPipe's points, as in the paper.
+      content: which content features (audio.features); None = log-mel.
+      need_sound: a neutral clip without sound is an error.
+      holdout_seconds: at the end, from which nothing is measured that the rest is made
+        of (crop, camera, shape, rest, mattes, background); None = cut.held_out's choice.
+      say: gets lines for people.
+
+    Raises:
+      UserError: `folder` holds something else, or the videos can't become a portrait.
+      OSError: the disk is full: beside `folder`, 3 * size**2 bytes a frame are needed.
+    """
+    folder, content = Path(folder), content or LOG_MEL
+    refuse_other_files(folder)
+    files, model = find_videos(videos), find_model(face_model)
+    morphable = find_morphable(face_model)
+    looks = _look(files, model, size, need_sound, say)
+    lengths = [look["frames"] for look in looks]
+    total = sum(lengths)
+    known = total - _held_out(total, holdout_seconds)
+    usable = np.clip(known - np.cumsum(lengths) + lengths, 0, lengths)
+    boxes = _crop_boxes(files, looks, crop, usable)
+    learned = np.count_nonzero(usable)  # clips, the first ones
+    centre = _centre(looks[:learned], boxes[:learned], size)
+    emotion = np.repeat([EMOTIONS.index(emotion_of(f)) for f in files], lengths)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FrameStore(folder.parent, max(size, _MATTE_SIZE)) as frames:
+        tracks = [
+            _track_clip(file, box, size, model, frames.append)
+            for file, box in zip(files, boxes, strict=True)
+        ]
+        points, found = (np.concatenate(part) for part in zip(*tracks, strict=True))
+        calm = found[:known] & calmest(emotion[:known])
+        if not calm.any():
+            raise UserError(
+                f"{files[0]}: a face in 0 of {len(calm)} frames that may be learned from, "
+                "expected one in most of the neutral ones"
+            )
+        # A face that is lost when the known frames end is not looked for behind them.
+        last = np.flatnonzero(found[:known])[-1]
+        points[last:known] = points[last]
+        fit, pose, mesh, landmarks = fit_clips(
+            points, lengths, model, size, centre, morphable, known=known
+        )
+        at, seen = points[..., :2] * (frames.shape[1] / size), []
+        coded = code_pictures(cut_out_clips(frames, at, lengths, known, size, seen))
+    background = fill_background(*(np.stack(layer) for layer in zip(*seen)))
+    rest_mesh, rest = rest_shapes(mesh[:known], landmarks[:known], calm)
+    info = _info(files, boxes, looks, found, fit.error[:known])
+    portrait = Portrait(
+        **no_pictures(total),
+        background=resize(background, size),
+        mesh=mesh.astype(np.float32),
+        landmarks=landmarks.astype(np.float32),
+        rest_mesh=rest_mesh.astype(np.float32),
+        rest=rest.astype(np.float32),
+        pose=pose,
+        camera=fit.camera,
+        **_listen(files, looks, lengths, content),
+        clip=np.repeat(np.arange(len(files)), lengths).astype(np.int32),
+        source_frame=np.concatenate([np.arange(n) for n in lengths]).astype(np.int32),
+        emotion=emotion.astype(np.int32),
+        info=info | {"content": content, "held_out": total - known},
+    )
+    save_portrait(portrait, folder, coded)
+
+
+def _held_out(frames: int, seconds: float | None) -> int:
+    """How many of the frames are held out; none of a few, where nobody asks for some."""
+    try:
+        return held_out(frames, seconds)
+    except UserError:
+        if seconds is not None:
+            raise
+        return 0
+
+
+def _info(files, boxes, looks, found, error) -> dict:
+    return {
+        "sources": [file.name for file in files],
+        "intensity": [intensity_of(file) for file in files],
+        "crop": [[int(v) for v in box] for box in boxes],
+        "look": [{k: v for k, v in look.items() if k != "boxes"} for look in looks],
+        "no_face": np.flatnonzero(~found).tolist(),
+        "reprojection_px": round(float(np.median(error)), 3),
+        "units": {"landmarks": "cm", "translation": "cm", "focal": "px"},
+    }
+
+
+def _look(files, model, size, need_sound, say) -> list[dict]:
+    """The first look at every file, said aloud."""
+    looks = []
+    calm = [emotion_of(file) == "neutral" for file in files]
+    for file, neutral in zip(files, calm, strict=True):
+        look = first_look(file, model)
+        for line in describe(look, size):
+            say(line)
+        # Beside neutral ones, an emotional take without sound still shows the face.
+        if need_sound and not look["sound"] and (neutral or not any(calm)):
+            raise UserError(f"{file}: no sound track, expected speech")
+        looks.append(look)
+    return looks
+
+
+def _crop_boxes(files, looks, crop, usable) -> list[tuple[int, int, int]]:
+    """(left, top, side) px of every clip; clips of one shape share one box, around the
+    faces in their first `usable` frames."""
+    boxes = []
+    for file, look in zip(files, looks, strict=True):
+        width, height = look["width"], look["height"]
+        if crop == "auto":
+            box = _auto_box(width, height, _faces(look, looks, usable))
+        elif crop == "none":
+            side = min(width, height)
+            box = ((width - side) // 2, (height - side) // 2, side)
+        else:
+            box = left, top, side = tuple(int(value) for value in crop)
+            inside = min(left, top) >= 0 and left + side <= width
+            if side < 32 or not inside or top + side > height:
+                raise UserError(
+                    f"{file}: crop {left},{top},{side} does not lie inside the picture "
+                    f"of {width} x {height} px"
+                )
+        boxes.append(box)
+    return boxes
+
+
+def _faces(look, looks, usable) -> np.ndarray:
+    """Boxes [N, 4] px of the faces looked at in the usable frames of clips of one shape
+    with `look`; its own, where there is none: another shape's would mean nothing."""
+    shape = look["width"], look["height"]
+    known = [
+        box
+        for other, count in zip(looks, usable, strict=True)
+        for number, *box in other["boxes"]
+        if (other["width"], other["height"]) == shape and number < count
+    ]
+    return np.array(known or [box for _, *box in look["boxes"]])
+
+
+def _auto_box(width, height, faces) -> tuple[int, int, int]:
+    face = np.median(faces[:, 3] - faces[:, 1])
+    if width == height and _USUAL[0] <= face / width <= _USUAL[1]:
+        return 0, 0, width
+    low, high = faces[:, :2].min(0), faces[:, 2:].max(0)
+    wanted = max(_VIEW * face, 1.3 * (high - low).max())
+    side = int(min(wanted, width, height))
+    middle = (low + high) / 2
+    left = np.clip(middle[0] - side / 2, 0, width - side)
+    top = np.clip(middle[1] - side * 0.5, 0, height - side)
+    return int(left), int(top), side
+
+
+def _centre(looks, boxes, size) -> tuple[float, float]:
+    """The principal point in px of the stored pictures: the middle of the source, where
+    one crop serves all; else that of the picture."""
+    if (
+        len({(look["width"], look["height"], box) for look, box in zip(looks, boxes)})
+        > 1
+    ):
+        return size / 2, size / 2
+    (left, top, side), look = boxes[0], looks[0]
+    return (
+        (look["width"] / 2 - left) * size / side,
+        (look["height"] / 2 - top) * size / side,
+    )
+
+
+def _track_clip(file, box, size, model, keep=None):
+    """(points [T, 478, 3] in px of `size`, found [T]) of one clip; `keep` gets its frames
+    [S, S, 3] at the matting size."""
+    left, top, side = box
+
+    def cropped():
+        for frame in iter_frames(file):
+            frame = np.ascontiguousarray(frame[top : top + side, left : left + side])
+            if keep:
+                keep(resize(frame, max(size, _MATTE_SIZE)))
+            yield frame
+
+    track = track_video(cropped(), model, name=str(file))
+    return track.points * (size / side), track.found
+
+
+def _listen(files, looks, lengths, content) -> dict:
+    """The Portrait's audio fields; silence where a clip has no sound."""
+    from emogene_jax.audio.load import load_audio
+
+    waveforms, heard = [], []
+    for file, look, frames in zip(files, looks, lengths, strict=True):
+        samples = frames * SAMPLE_RATE // FPS
+        waveform = load_audio(file) if look["sound"] else np.zeros(0, np.float32)
+        waveform = np.pad(waveform[:samples], (0, max(0, samples - len(waveform))))
+        waveforms.append(waveform.astype(np.float32))
+        heard.append(audio_features(waveforms[-1], content))
+    whole = np.concatenate(waveforms)
+    has_sound = any(look["sound"] for look in looks)
+    return {
+        "content": np.concatenate([part.content for part in heard]),
+        "f0": np.concatenate([part.f0 for part in heard]),
+        "speech": np.concatenate([part.speech for part in heard]),
+        "waveform": np.round(whole * 32767).astype(np.int16)
+        if has_sound
+        else whole[:0],
+    }
+
+
+def track_performance(video, face_model=None) -> tuple[np.ndarray, Pose, bool]:
+    """What a face does in a video: motion [T, 68, 3] in its own eye distances, T poses,
+    and whether there is a sound track."""
+    model, size = find_model(face_model), 512
+    look = first_look(video, model)
+    box = _crop_boxes([video], [look], "auto", [look["frames"]])[0]
+    points, found = _track_clip(video, box, size, model)
+    centre = _centre([look], [box], size)
+    morphable = find_morphable(face_model)
+    _, pose, mesh, landmarks = fit_clips(
+        points, [len(points)], model, size, centre, morphable
+    )
+    _, rest = rest_shapes(mesh, landmarks, found)
+    return landmarks_to_motion(landmarks, rest), pose, look["sound"]

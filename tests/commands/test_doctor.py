@@ -1,0 +1,68 @@
+"""`emogene doctor`: a readable table that survives whatever is broken."""
+
+import errno
+import importlib.metadata
+import tempfile
+
+import pytest
+
+from emogene_jax import cli
+from emogene_jax.commands import doctor
+
+
+def _states(text):
+    return {line.split("  ")[0]: line for line in text.splitlines()}
+
+
+def test_doctor_ends_well_with_a_table(capsys):
+    assert cli.main(["doctor"]) == 0
+    rows = _states(capsys.readouterr().out)
+    for topic in ("jax", "device 0", "scatter-add", "mediapipe", "cache", "disk"):
+        assert topic in rows
+
+
+def test_a_missing_package_is_said(monkeypatch):
+    def version(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert ("jax", "bad", "not installed: pip install jax") in doctor._versions()
+
+
+def test_a_check_that_breaks_is_a_row():
+    def _broken():
+        raise RuntimeError("no driver\nlong story")
+
+    assert doctor._guarded(_broken) == [("broken", "bad", "no driver")]
+
+
+@pytest.mark.parametrize(
+    ("version", "rate", "state"),
+    [("0.10.2", 1e6, "bad"), ("0.10.2", 1e10, "ok"), ("0.12.0.1", 1e10, "ok")],
+)
+def test_slow_scatters_on_a_gpu_are_found(monkeypatch, version, rate, state):
+    import jax
+
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax.lib, "__version__", version)
+    monkeypatch.setattr(doctor, "scatter_adds_per_second", lambda: rate)
+    ((_, found, text),) = doctor._scatter()
+    assert found == state and ("known" in text) == (state == "bad")
+
+
+def test_an_unwritable_cache_is_found(monkeypatch, tmp_path):
+    def refuse(dir):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setenv("EMOGENE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    (_, state, text), _ = doctor._disk()
+    assert state == "bad" and "Read-only" in text and "EMOGENE_CACHE" in text
+
+
+def test_the_face_model_is_looked_up_not_fetched(monkeypatch, tmp_path):
+    monkeypatch.delenv("EMOGENE_FACE_MODEL", raising=False)
+    monkeypatch.setenv("EMOGENE_CACHE", str(tmp_path))
+    assert doctor._models()[0][1] == "note"
+    (tmp_path / "face_landmarker.task").write_bytes(b"model")
+    assert doctor._models()[0][1] == "ok"

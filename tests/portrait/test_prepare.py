@@ -1,0 +1,203 @@
+"""A few frames of a real video become a Portrait; the pure parts need no data."""
+
+import errno
+
+import numpy as np
+import pytest
+
+from emogene_jax.emotions import emotion_of, intensity_of
+from emogene_jax.face import mesh as lm
+from emogene_jax.portrait import pictures, prepare
+from emogene_jax.portrait.look import describe
+from emogene_jax.portrait.pack import load_portrait
+from emogene_jax.portrait.prepare import find_videos, prepare_portrait
+from emogene_jax.rigid import project
+from emogene_jax.signals import UserError
+from emogene_jax.video import iter_frames, write_lossless, write_video
+
+
+def test_emotions_come_from_folders_and_mead_names():
+    assert emotion_of("M030_sad_3_001.mp4") == "sad"
+    assert emotion_of("clips/Disgusted/007.mp4") == "disgust"
+    assert emotion_of("surprised_256.mp4") == "surprise"
+    assert emotion_of("interview.mp4") == "neutral"
+    assert emotion_of("M003/video/front/angry/level_2/001.mp4") == "angry"
+
+
+def test_intensities_are_meads_levels():
+    assert intensity_of("M030_sad_3_001.mp4") == 1
+    assert intensity_of("M030_disgusted_1_012.mp4") == pytest.approx(1 / 3)
+    assert intensity_of("M003/video/front/angry/level_2/001.mp4") == pytest.approx(
+        2 / 3
+    )
+    # There is one way of being neutral; and other numbers mean other things.
+    assert intensity_of("M003/video/front/neutral/level_1/001.mp4") == 1
+    assert intensity_of("happy/2.mp4") == intensity_of("sad_256.mp4") == 1
+
+
+def test_folders_are_searched(tmp_path):
+    for name in ("happy/1.mp4", "neutral/0.mp4", "sad/2.mov", "sad/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = [path.name for path in find_videos([tmp_path])]
+    assert found == ["1.mp4", "2.mov", "0.mp4"]  # held out is the end: neutral
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UserError, match="no video"):
+        find_videos([tmp_path / "none"])
+
+
+def test_automatic_crop():
+    look = {"width": 512, "height": 512, "boxes": [[0, 150, 120, 350, 370]]}
+    assert prepare._crop_boxes(["a"], [look], "auto", [1]) == [(0, 0, 512)]
+    wide = look | {"width": 1920, "height": 1080}
+    ((left, top, side),) = prepare._crop_boxes(["a"], [wide], "auto", [1])
+    assert left >= 0 and top >= 0 and 450 < side < 600
+    assert left < 150 and top < 120 and left + side > 350 and top + side > 370
+
+
+def test_the_crop_is_of_faces_that_are_learned_from():
+    look = {"width": 1920, "height": 1080, "boxes": [[0, 150, 120, 350, 370]]}
+    later = look | {"boxes": [*look["boxes"], [9, 900, 300, 1200, 700]]}
+    own = look | {"width": 1900}
+    looks, crop = [look, later, own], prepare._crop_boxes
+    boxes = crop("abc", looks, "auto", [5, 9, 0])
+    assert boxes[0] == boxes[1] == crop("a", [look], "auto", [5])[0]
+    assert boxes[2] == crop("c", [own], "auto", [1])[0]  # for want of another
+    assert boxes[0] != crop("abc", looks, "auto", [5, 10, 0])[0]
+
+
+def test_first_look_tells_what_is_not_ideal():
+    look = {
+        "file": "a.mp4",
+        "seconds": 8.0,
+        "width": 640,
+        "height": 480,
+        "fps": 30.0,
+        "rotation": 90,
+        "sound": False,
+        "faces": 2,
+        "face": 0.9,
+        "face_size": 80.0,
+        "blur": 0.9,
+        "camera_movement": 5.0,
+    }
+    text = "\n".join(describe(look, 512))
+    for word in ("8 s is little", "soft", "blurred", "camera moves", "2 faces"):
+        assert word in text
+    for word in ("no face in 10 %", "90 degrees", "resampled to 25", "no sound"):
+        assert word in text
+    good = look | {"seconds": 200.0, "fps": 25.0, "rotation": 0, "sound": True}
+    good |= {"faces": 1, "face": 1.0, "face_size": 300.0, "blur": 5.0}
+    assert len(describe(good | {"camera_movement": 0.1}, 512)) == 1
+
+
+@pytest.fixture(scope="module")
+def clip(shared, tmp_path_factory):
+    path = tmp_path_factory.mktemp("clip") / "may_happy.mp4"
+    source = shared / "data/portrait/may_5s.mp4"
+    frames = [frame for _, frame in zip(range(24), iter_frames(source))]
+    write_video(path, frames, source)
+    return path
+
+
+@pytest.fixture
+def prepared(shared, tmp_path):
+    """(videos, ...) -> what prepare_portrait makes of them, quietly."""
+
+    def make(videos, name="portrait", size=96, say=lambda line: None, **options):
+        options["face_model"] = shared / "data/models/face_landmarker.task"
+        prepare_portrait(videos, tmp_path / name, size, say=say, **options)
+        return load_portrait(tmp_path / name)
+
+    return make
+
+
+def test_prepare_gives_a_whole_portrait(prepared, clip, tmp_path):
+    said = []
+    portrait = prepared([clip], say=said.append)
+    total = 24
+    assert portrait.frames.shape == (total, 96, 96, 3)
+    assert portrait.content.shape[0] == portrait.f0.shape[0] == 2 * total
+    assert portrait.waveform.shape == (total * 640,) and portrait.speech.shape == (
+        total,
+    )
+    assert (portrait.emotion == 4).all() and portrait.info["sources"] == [
+        "may_happy.mp4"
+    ]
+    assert portrait.info["held_out"] == 0  # of a second there is nothing to spare
+    assert portrait.camera.size == 96 and portrait.camera.cx == 48
+    eyes = portrait.rest[45] - portrait.rest[36]
+    assert 8 < eyes[0] < 10 and portrait.rest[30, 2] > 6
+    # What is stored agrees with itself: the nose projects onto the face's middle.
+    at = project(lm.to_68(portrait.mesh), *portrait.pose, portrait.camera)
+    assert ((at > 0) & (at < 96)).all()
+    column, row = np.round(at[0, 30]).astype(int)
+    assert portrait.head_matte[0, row, column] == 255
+    assert portrait.torso_matte[0, -1, 48] > 200
+    assert portrait.head_matte[0, 90, 48] == 0
+    together = portrait.head_matte.astype(int) + portrait.torso_matte
+    assert together.max() <= 255 and together[0, 40, 2] < 50
+    assert "may_happy.mp4" in said[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["portrait"]
+
+
+def test_crop_moves_the_camera_along(prepared, clip):
+    cropped = prepared([clip], crop=(32, 16, 448))
+    assert cropped.camera.cx == pytest.approx((256 - 32) * 96 / 448)
+    assert cropped.camera.cy == pytest.approx((256 - 16) * 96 / 448)
+    with pytest.raises(UserError, match="does not lie inside"):
+        prepared([clip], crop=(100, 0, 500))
+
+
+@pytest.mark.slow
+def test_held_out_frames_change_nothing(prepared, shared, tmp_path):
+    known, total = 50, 60
+    source = iter_frames(shared / "data/portrait/may_5s.mp4")
+    frames = [frame for _, frame in zip(range(total), source)]
+    frames = [np.pad(frame, [(0, 0), (30, 30), (0, 0)], "edge") for frame in frames]
+    write_lossless(tmp_path / "a.mkv", frames)
+    for frame in frames[known:]:
+        frame[:] = np.roll(frame // 2, 40, 1)[:, ::-1]
+    write_lossless(tmp_path / "b.mkv", frames)
+    one, two = (
+        prepared([tmp_path / f"{name}.mkv"], name, holdout_seconds=0.4) for name in "ab"
+    )
+    assert one.camera == two.camera and one.info["crop"] == two.info["crop"]
+    assert one.info["held_out"] == total - known
+    for name in ("rest_mesh", "rest", "background"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name), name)
+    for name in ("frames", "head_matte", "torso_matte", "mesh", "landmarks"):
+        mine, other = getattr(one, name), getattr(two, name)
+        np.testing.assert_array_equal(mine[:known], other[:known], name)
+        assert (mine[known:] != other[known:]).any()
+    for mine, other in zip(one.pose, two.pose):
+        np.testing.assert_array_equal(mine[:known], other[:known])
+
+
+def test_too_much_held_out_is_refused(prepared, clip):
+    with pytest.raises(UserError, match="--holdout-seconds 0.4 of 1.0 s"):
+        prepared([clip], holdout_seconds=0.4)
+
+
+def test_a_full_disk_leaves_nothing_behind(prepared, clip, tmp_path, monkeypatch):
+    full = open("/dev/full", "w+b", buffering=0)  # noqa: SIM115
+    monkeypatch.setattr(pictures.tempfile, "TemporaryFile", lambda dir: full)
+    with pytest.raises(OSError) as error:
+        prepared([clip])
+    assert error.value.errno == errno.ENOSPC and not list(tmp_path.iterdir())
+
+
+def test_other_files_are_refused_at_once(prepared, tmp_path):
+    (tmp_path / "portrait").mkdir()
+    (tmp_path / "portrait" / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="other files"):
+        prepared([tmp_path / "never looked at.mp4"])
+
+
+def test_what_can_not_be_a_portrait_is_refused(prepared, shared, tmp_path):
+    write_video(tmp_path / "grey.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 10)
+    with pytest.raises(UserError, match="grey.mp4: a face in 0 of"):
+        prepared([tmp_path / "grey.mp4"])
+    silent = shared / "data/mead/happy_256.mp4"
+    with pytest.raises(UserError, match="no sound track"):
+        prepared([silent], need_sound=True)
