@@ -65,8 +65,8 @@ def _time(name: str, records: Path, folder: Path, tiny: bool) -> None:
     if fewer:
         config.batch.batch_size = ON_A_CPU[name]
     lap = 2 if tiny else 10 if on_cpu and name != "motion_to_emotion" else 200
-    config.train.update(steps=2 * lap, log_steps=lap)
-    config.train.update(val_steps=2 * lap, ckpt_steps=2 * lap)
+    laps = 2 * lap  # the first one compiles
+    config.train.update(steps=laps, log_steps=lap, val_steps=laps, ckpt_steps=laps)
     config.data = str(records if of_clips else folder / "portrait")
     if not of_clips:
         config.holdout_seconds = 0.0  # there is hardly more than has to be left

@@ -99,12 +99,12 @@ def _finished(out: Path, request: dict) -> bool:
         raise UserError(
             f"{out}: holds an avatar that create did not make; choose another folder"
         )
-    _must_be_same(out, request, before)
     if found.get("format") != FORMAT:
         raise UserError(
             f"{out}: holds an avatar of format {found.get('format')}, expected {FORMAT}: "
             f"{_made_again(out)}"
         )
+    _must_be_same(out, request, before)
     return (out / "metrics.json").is_file()
 
 

@@ -226,6 +226,11 @@ def augment(
     )
 
 
+def has_tracked_mesh(portrait: Portrait) -> bool:
+    """Whether a portrait can be augmented: the synthetic one's mesh is landmarks alone."""
+    return portrait.mesh.shape[1] == lm.MESH_POINTS
+
+
 def augmented(
     training: Portrait,
     folder: Path,
@@ -236,7 +241,7 @@ def augmented(
 ) -> Portrait | None:
     """Frames of a portrait, warped to the expressions that were never filmed: `count`,
     less the share of the emotions that were. None where all were, or where the portrait
-    has no tracked mesh (the synthetic one's are landmarks alone).
+    has no tracked mesh.
 
     Args:
         training: what may be learned from.
@@ -246,7 +251,7 @@ def augmented(
     """
     missing = [name for name in FELT if name not in filmed]
     count = round(count * len(missing) / len(FELT))
-    if not count or training.mesh.shape[1] != lm.MESH_POINTS:
+    if not count or not has_tracked_mesh(training):
         return None
     leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(deformation)]
     wanted = [VERSION, len(training.clip), count, seed, *missing]

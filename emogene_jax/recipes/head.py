@@ -13,7 +13,7 @@ from emogene_jax.emotion_to_video.head_stage import head_stage
 from emogene_jax.emotion_to_video.render import Fields
 from emogene_jax.emotion_to_video.torso import TorsoSize
 from emogene_jax.input.frames import fed
-from emogene_jax.portrait.augment import augmented
+from emogene_jax.portrait.augment import augmented, has_tracked_mesh
 from emogene_jax.portrait.schema import Portrait
 from emogene_jax.portrait.takes import takes_of
 from emogene_jax.recipes import person as people
@@ -61,7 +61,7 @@ def varied_frames(
 ) -> Portrait | None:
     """The augmented frames that a head learns from beside filmed ones, made once and kept
     beside the prepared portrait (or in the work directory, where it can't be written)."""
-    if not config.augment.frames:
+    if not config.augment.frames or not has_tracked_mesh(training):
         return None
     filmed = takes_of(training).filmed
     place = folder if os.access(folder, os.W_OK) else workdir

@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+import numpy as np
+
 from emogene_jax import parallel
 from emogene_jax.audio.features import same_content
 from emogene_jax.folders import digest
@@ -37,7 +40,7 @@ def train_recipe(
     Raises:
         UserError: `workdir` belongs to a training with other data.
     """
-    _check_given(config, workdir)
+    _check_given(config, recipe.fixed, workdir)
     return train(
         recipe.stage,
         workdir=workdir,
@@ -56,23 +59,32 @@ def train_recipe(
     )
 
 
-def _check_given(config, workdir: Path) -> None:
+def _check_given(config, fixed: Any, workdir: Path) -> None:
+    """Raises UserError where a training goes on with other data than it began with."""
     if not (workdir / "checkpoints").is_dir():
         return
     with open_checkpoints(workdir) as checkpoints:
         if checkpoints.latest() is None:
             return
-        before = checkpoints.config().get("config", {})
-    now = config.to_dict()
+        saved = checkpoints.load()
+    now, before = config.to_dict(), saved.config.get("config", {})
+    began = f"{workdir}: its training began with"
     found, expected = (told.get("portrait") for told in (now, before))
-    if expected is not None and found != expected:
-        raise UserError(
-            f"{workdir}: its training began with portrait {expected}, found {found}"
-        )
+    if found != expected:
+        raise UserError(f"{began} portrait {expected}, found {found}")
     found, expected = (told.get("content") for told in (now, before))
     told = found and expected and same_content(found, expected)
     if told:
-        raise UserError(f"{workdir}: its training began with other content: {told}")
+        raise UserError(f"{began} other content: {told}")
+    behind = [told.get("frozen", {}).get("head_digest") for told in (now, before)]
+    if behind[0] != behind[1]:
+        raise UserError(f"{began} another head in frozen.head")
+    leaves = [jax.tree.leaves(tree) for tree in (fixed, saved.fixed)]
+    same = len(leaves[0]) == len(leaves[1]) and all(map(np.array_equal, *leaves))
+    if not same:
+        raise UserError(
+            f"{began} another rig: of other augmented frames, or another deformation model"
+        )
 
 
 def is_portrait(data) -> bool:

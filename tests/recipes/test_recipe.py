@@ -92,7 +92,7 @@ def test_a_work_directory_goes_on_with_its_portrait_alone(
         config = stage_config(stage, "tiny", {"data": str(work["portrait"])} | changed)
         recipes.portrait_parts(config, tmp_path, pictures=False)
         with pytest.raises(UserError) as error:
-            recipes.train_recipe(None, config, tmp_path)
+            recipes.train_recipe(recipes.Recipe(None, None), config, tmp_path)
         assert told(error).startswith(f"{tmp_path}: its training began with portrait")
     assert checkpoint.load(tmp_path).config == before
 
@@ -105,7 +105,7 @@ def test_a_work_directory_goes_on_with_its_content_alone(tmp_path):
     for content in (LOG_MEL, HUBERT | {"sha256": "cd"}):
         recipes.of_same_content(config, content, None, "")
         with pytest.raises(UserError) as error:
-            recipes.train_recipe(None, config, tmp_path)
+            recipes.train_recipe(recipes.Recipe(None, None), config, tmp_path)
         assert told(error).startswith(f"{tmp_path}: its training began with other cont")
 
 
@@ -124,3 +124,26 @@ def test_a_config_of_no_stage_is_told(tmp_path):
     with pytest.raises(UserError) as error:
         train_from_config(config, tmp_path)
     assert "found name 'hand', expected lip_sync, audio_to_motion" in told(error)
+
+
+def test_a_head_goes_on_with_its_rig_alone(tmp_path):
+    """Other augmented frames, or another deformation model, would make it another."""
+    config, params = stage_config("head", "tiny"), {"w": np.zeros(2, np.float32)}
+    record = {"config": config.to_dict()}
+    checkpoint.write(tmp_path, params, {}, record, 1, fixed={"rig": np.arange(3.0)})
+    for rig in (np.arange(3.0) + 1, np.arange(4.0)):
+        recipe = recipes.Recipe(None, None, fixed={"rig": rig})
+        with pytest.raises(UserError, match="began with another rig"):
+            recipes.train_recipe(recipe, config, tmp_path)
+    recipes._check_given(config, {"rig": np.arange(3.0)}, tmp_path)
+
+
+def test_a_torso_goes_on_behind_its_head_alone(tmp_path):
+    before, now = stage_config("torso", "tiny"), stage_config("torso", "tiny")
+    for config, digest in ((before, "a"), (now, "b")):
+        with config.unlocked():
+            config.frozen.head_digest = digest
+    params = {"w": np.zeros(2, np.float32)}
+    checkpoint.write(tmp_path, params, {}, {"config": before.to_dict()}, 1)
+    with pytest.raises(UserError, match="began with another head"):
+        recipes.train_recipe(recipes.Recipe(None, None), now, tmp_path)

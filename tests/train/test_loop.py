@@ -121,7 +121,7 @@ def test_a_loop_of_steps_is_those_steps_however_it_is_cut(
 def test_a_loop_stops_at_a_loss_that_is_not_finite(tmp_path, looped):
     looped()
     with pytest.raises(TrainingDiverged, match="not finite at step 17 "):
-        run(tmp_path, stage=tiny_stage(bad_step=17), scan_steps=8, log_steps=40)
+        run(tmp_path, stage=tiny_stage(bad_step=17), scan_steps=40, log_steps=40)
     assert checkpoint.load(tmp_path).step == 10
 
 
