@@ -106,17 +106,19 @@ def get_config(arg=""):
     return common.finish(config, changes)
 
 
+# A few minutes of one person don't fill the paper's width, and a laptop can't pay for it.
+SMALL = {
+    "model.hidden": 96,
+    "model.encoder_layers": 4,
+    "model.decoder_layers": 3,
+    "model.condition": 64,
+    "model.flow_hidden": 48,
+    "model.flow_layers": 2,
+}
 CHANGES = {
     "": {},
-    # A few minutes of one person don't fill the paper's width, and a laptop can't pay
-    # for it.
-    "person": {
-        "model.hidden": 96,
-        "model.encoder_layers": 4,
-        "model.decoder_layers": 3,
-        "model.condition": 64,
-        "model.flow_hidden": 48,
-        "model.flow_layers": 2,
+    "person": SMALL
+    | {
         "stage.mouth_weight": 3.0,
         "stage.kl_weight": 0.002,
         "stage.shape_weight": 0.3,
@@ -132,14 +134,9 @@ CHANGES = {
         "train.scan_steps": 25,
         "train.ema": 0.995,
     },
-    "demo": common.demo(700)
+    "demo": SMALL
+    | common.demo(700)
     | {
-        "model.hidden": 96,
-        "model.encoder_layers": 4,
-        "model.decoder_layers": 3,
-        "model.condition": 64,
-        "model.flow_hidden": 48,
-        "model.flow_layers": 2,
         "stage.mouth_weight": 3.0,
         "batch.batch_size": 16,
         "batch.frames": (60,),

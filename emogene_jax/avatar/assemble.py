@@ -11,13 +11,12 @@ import numpy as np
 
 from emogene_jax.audio.features import same_content
 from emogene_jax.avatar.file import Avatar
-from emogene_jax.avatar.voice import check_voice
+from emogene_jax.avatar.voice import misfit as voice_misfit
 from emogene_jax.emotion_to_video.torso import TorsoSize
-from emogene_jax.folders import digest
 from emogene_jax.motion_to_emotion.blink import shut_lids
 from emogene_jax.motion_to_emotion.manifold import fit_manifold
 from emogene_jax.portrait.cut import parted
-from emogene_jax.portrait.pack import load_portrait
+from emogene_jax.portrait.pack import load_portrait, portrait_digest
 from emogene_jax.portrait.schema import Portrait
 from emogene_jax.portrait.takes import takes_of
 from emogene_jax.pose.join import join_poses
@@ -79,7 +78,8 @@ def assemble(parts: Parts) -> tuple[Avatar, Portrait, Portrait | None]:
         one_after_the_other(training),
         info,
     )
-    check_voice(avatar)
+    if told := voice_misfit(avatar):
+        raise UserError(f"{parts.audio_to_motion}: not what its config says ({told})")
     return avatar, training, held
 
 
@@ -88,7 +88,7 @@ def _held_out(head: checkpoint.Saved, parts: Parts, portrait: Portrait) -> int:
     told = head.config.get("config", {}).get("portrait")
     if told is None:
         raise UserError(f"{parts.head}: expected a work directory of head")
-    mine = {"digest": digest(parts.portrait / "portrait.npz")}
+    mine = {"digest": portrait_digest(parts.portrait)}
     mine |= {"frames": len(portrait.clip), "held_out": told["held_out"]}
     of_this_portrait(head, parts.head, mine)
     return told["held_out"]

@@ -16,6 +16,14 @@ def check_voice(avatar: Avatar) -> None:
     Raises:
         UserError: avatar.json does not describe one, or not that which is there.
     """
+    told = misfit(avatar)
+    if told:
+        raise UserError(f"damaged avatar (audio_to_motion: {told}): make it again")
+
+
+def misfit(avatar: Avatar) -> str | None:
+    """In words, what of the audio-to-motion model is not as the avatar describes it;
+    None = all is."""
     try:
         sizes, content = avatar.info["audio_to_motion"], avatar.info["content"]
         for name, kind in (("type", str), ("channels", int)):
@@ -26,14 +34,12 @@ def check_voice(avatar: Avatar) -> None:
         if content["type"] == "log_mel" and content["channels"] != BANDS:
             raise TypeError(f"content channels: found {content['channels']}")
         model = typed(AudioToMotion, sizes)
-        told = _misfit(model, content["channels"], avatar.audio_to_motion)
+        return _of_model(model, content["channels"], avatar.audio_to_motion)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        told = str(error)
-    if told:
-        raise UserError(f"damaged avatar (audio_to_motion: {told}): make it again")
+        return str(error)
 
 
-def _misfit(model: AudioToMotion, channels: int, trained: dict) -> str | None:
+def _of_model(model: AudioToMotion, channels: int, trained: dict) -> str | None:
     """In words, what of `trained` does not fit its model; None = all fits."""
     if model.motion_channels != 3 * NUM_LANDMARKS:  # what the rest of an avatar speaks
         return f"motion_channels: found {model.motion_channels!r}"

@@ -20,7 +20,7 @@ from emogene_jax.face import mesh as lm
 from emogene_jax.folders import digest
 from emogene_jax.motion_to_emotion.deformation import deform
 from emogene_jax.portrait.cut import some_frames
-from emogene_jax.portrait.lids import Face, blinking, lend_lids
+from emogene_jax.portrait.lids import Faces, lend_blinks
 from emogene_jax.portrait.pack import load_portrait, save_portrait
 from emogene_jax.portrait.schema import Portrait
 from emogene_jax.portrait.takes import NEUTRAL
@@ -201,23 +201,17 @@ def augment(
     moved = mesh[source] + spread(after - before, reference)
     poses = Pose(pose.rotation[source], pose.translation[source])
     old, new = project(mesh[source], *poses, camera), project(moved, *poses, camera)
-    pictures, heads, torsos = [], [], []
-    donors = blinking(mesh)
-    blinks = rng.random(count) < (_BLINKS if len(donors) else 0)
-    for k, number in enumerate(source):
-        picture, (head, torso) = warp_frame(
-            frames[number], [matte[number] for matte in mattes], old[k], new[k]
-        )
-        if blinks[k]:
-            donor = rng.choice(donors)
-            of = Face(frames[donor], mesh[donor], *(part[donor] for part in pose))
-            to = Face(picture, moved[k], *(part[k] for part in poses))
-            picture, moved[k] = lend_lids(to, of, rest_mesh, camera)
-        pictures.append(picture)
-        heads.append(head)
-        torsos.append(torso)
+    warped = [
+        warp_frame(frames[row], [matte[row] for matte in mattes], old[k], new[k])
+        for k, row in enumerate(source)
+    ]
+    pictures = np.stack([picture for picture, _ in warped])
+    filmed = Faces(frames, mesh, *pose)
+    faces = Faces(pictures, moved, *poses)
+    lend_blinks(faces, filmed, rest_mesh, camera, _BLINKS, rng)
+    heads, torsos = zip(*(layers for _, layers in warped), strict=True)
     return Augmented(
-        np.stack(pictures),
+        pictures,
         np.stack(heads),
         np.stack(torsos),
         moved.astype(np.float32),

@@ -28,6 +28,32 @@ class Face(NamedTuple):
     translation: np.ndarray  # [3] cm
 
 
+class Faces(NamedTuple):
+    """Pictures of faces, and where they are."""
+
+    pictures: np.ndarray  # [N, H, H, 3] uint8
+    mesh: np.ndarray  # [N, 478, 3] cm
+    rotation: np.ndarray  # [N, 3, 3]
+    translation: np.ndarray  # [N, 3] cm
+
+    def face(self, number: int) -> Face:
+        """One of them."""
+        return Face(*(part[number] for part in self))
+
+
+def lend_blinks(
+    faces: Faces, filmed: Faces, rest_mesh: np.ndarray, camera: Camera, share, rng
+) -> None:
+    """Shuts eyes, in place, in a share of faces, with the lids of moments at which the
+    person was filmed blinking; in none, where there is no such moment."""
+    donors = blinking(filmed.mesh)
+    blinks = rng.random(len(faces.mesh)) < (share if len(donors) else 0)
+    for k in np.flatnonzero(blinks):
+        of = filmed.face(rng.choice(donors))
+        made = lend_lids(faces.face(k), of, rest_mesh, camera)
+        faces.pictures[k], faces.mesh[k] = made
+
+
 def blinking(mesh: np.ndarray) -> np.ndarray:
     """Which frames of a mesh [T, 478, 3] show lids on their way: row numbers [N]; none
     where the lids never meet."""

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageSequence, features
 
-from emogene_jax.folders import read_header, write_json
+from emogene_jax.folders import digest, read_header, write_json
 from emogene_jax.portrait.schema import Portrait
 from emogene_jax.signals import Camera, Pose, UserError
 
@@ -271,3 +271,19 @@ def _decode_all(arrays: dict[str, np.ndarray], name: str) -> np.ndarray:
 
 def _split(arrays: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
     return np.split(arrays[name], arrays[f"{name}_ends"][:-1])
+
+
+def portrait_digest(folder: Path) -> str:
+    """What tells a prepared portrait from others, 16 hexadecimal digits: of its rows, its
+    background and its sound. Not of the file: coded pictures hold the time of day.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    path = Path(folder) / "portrait.npz"
+    try:
+        with np.load(path, allow_pickle=False) as packed:
+            names = (*ROWS, *WHOLE, "background")
+            return digest(*(packed[name].tobytes() for name in names))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: damaged ({error}): prepare it again") from None

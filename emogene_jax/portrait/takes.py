@@ -70,13 +70,12 @@ def takes_of(portrait: Portrait) -> Takes:
     calm = portrait.emotion == NEUTRAL
     levels = portrait.info.get("intensity") or [1.0] * (portrait.clip.max() + 1)
     known = np.ones_like(calm) if calm.sum() < LEAST else calm.copy()
-    if known.all():
-        motion = neutral = open_lids(motion, portrait.rest)
-    else:
-        clips = [np.flatnonzero(portrait.clip == k) for k in np.unique(portrait.clip)]
-        for rows in clips:
-            motion[rows] = open_lids(motion[rows], portrait.rest)
-        neutral = motion.copy()
+    clips = [np.flatnonzero(portrait.clip == k) for k in np.unique(portrait.clip)]
+    alike = [np.arange(len(motion))] if known.all() else clips
+    opened = [open_lids(motion[rows], portrait.rest) for rows in alike]
+    motion = np.concatenate(opened)
+    neutral = motion.copy()
+    if not known.all():
         heard = [_steps(portrait.content, rows) for rows in clips]
         models = [k for k, rows in enumerate(clips) if calm[rows].all()]
         for rows, content in zip(clips, heard, strict=True):

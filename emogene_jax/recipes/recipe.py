@@ -9,9 +9,8 @@ import numpy as np
 
 from emogene_jax import parallel
 from emogene_jax.audio.features import same_content
-from emogene_jax.folders import digest
 from emogene_jax.portrait.cut import held_out, parted
-from emogene_jax.portrait.pack import load_portrait
+from emogene_jax.portrait.pack import load_portrait, portrait_digest
 from emogene_jax.signals import Stage, UserError
 from emogene_jax.train.checkpoint import Saved, open_checkpoints
 from emogene_jax.train.loop import TrainResult, train
@@ -113,7 +112,7 @@ def portrait_parts(config, workdir: Path, pictures: bool = True):
         held = held_out(total, config.holdout_seconds)
     with config.unlocked():
         config.portrait = {
-            "digest": digest(folder / "portrait.npz"),
+            "digest": portrait_digest(folder),
             "frames": total,
             "held_out": held,
         }

@@ -169,3 +169,19 @@ def test_no_portrait(tmp_path):
         load_portrait(tmp_path)
     with pytest.raises(UserError, match="no portrait.json"):
         load_portrait(tmp_path / "a.png")
+
+
+def test_a_portrait_is_told_from_others_whenever_it_was_coded(tmp_path, monkeypatch):
+    """Coded pictures hold the time of day."""
+    made, other = make_portrait(), make_portrait(seed=1)
+    monkeypatch.setattr(pack, "_encode", coded_at(b"noon", pack._encode))
+    save_portrait(made, tmp_path / "noon")
+    monkeypatch.setattr(pack, "_encode", coded_at(b"night", pack._encode))
+    save_portrait(made, tmp_path / "night")
+    save_portrait(other, tmp_path / "other")
+    found = [pack.portrait_digest(tmp_path / n) for n in ("noon", "night", "other")]
+    assert found[0] == found[1] != found[2]
+
+
+def coded_at(time: bytes, encode):
+    return lambda pictures: np.append(encode(pictures), np.frombuffer(time, np.uint8))
