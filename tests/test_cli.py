@@ -156,7 +156,7 @@ def test_create_passes_its_options_on(monkeypatch, speech, tmp_path):
     create = ["create", str(speech), "--out", str(tmp_path / "a")]
     assert cli.main([*create, "--size", "128", "--crop", "10,20,300"]) == 0
     options = calls[0][2]
-    assert options["size"] == 128 and options["crop"] == (10, 20, 300)
+    assert options["size"] == 128 and options["crop"] == [10, 20, 300]
     assert options["holdout_seconds"] is None and options["preset"] == "auto"
 
 

@@ -81,20 +81,16 @@ def prepare_portrait(
     Args:
       videos: files, or folders with a sub-folder per emotion.
       size: px, side of the stored pictures.
-      crop: 'auto' (head and shoulders; a square clip with a face of the usual size
-        stays whole), 'none' (the largest square in the middle) or (left, top, side) px.
-      face_model: MediaPipe's face_landmarker.task; None = $EMOGENE_FACE_MODEL, the
-        cache or a download. A .mat file is a morphable model (face/morphable.py): the
-        landmarks are then those of its fit to MediaPipe's points, as in the paper.
+      crop: 'auto' (head and shoulders), 'none' (middle square) or (left, top, side) px.
+      face_model: MediaPipe's face_landmarker.task; None = $EMOGENE_FACE_MODEL, cache or
+        download. A .mat file is a morphable model: landmarks are of its fit (the paper's).
       content: which content features (audio.features); None = log-mel.
       need_sound: a neutral clip without sound is an error.
-      holdout_seconds: at the end, from which nothing is measured that the rest is made
-        of (crop, camera, shape, rest, mattes, background); None = cut.held_out's choice.
+      holdout_seconds: of the end, from which nothing is measured; None = cut.held_out's.
       say: gets lines for people.
 
     Raises:
       UserError: `folder` holds something else, or the videos can't become a portrait.
-      OSError: the disk is full: beside `folder`, 3 * size**2 bytes a frame are needed.
     """
     folder, content = Path(folder), content or LOG_MEL
     refuse_other_files(folder)
@@ -102,53 +98,77 @@ def prepare_portrait(
     morphable = find_morphable(face_model)
     looks = _look(files, model, size, need_sound, say)
     lengths = [look["frames"] for look in looks]
-    total = sum(lengths)
-    known = total - _held_out(total, holdout_seconds)
-    usable = np.clip(known - np.cumsum(lengths) + lengths, 0, lengths)
-    boxes = _crop_boxes(files, looks, crop, usable)
-    learned = np.count_nonzero(usable)  # clips, the first ones
-    centre = _centre(looks[:learned], boxes[:learned], size)
-    emotion = np.repeat([EMOTIONS.index(emotion_of(f)) for f in files], lengths)
+    known = sum(lengths) - (held := _held_out(sum(lengths), holdout_seconds))
+    boxes, centre = _framed(files, looks, crop, known, size)
+    numbers = _numbers(files, lengths)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FrameStore(folder.parent, max(size, _MATTE_SIZE)) as frames:
-        tracks = [
-            _track_clip(file, box, size, model, frames.append)
-            for file, box in zip(files, boxes, strict=True)
-        ]
-        points, found = (np.concatenate(part) for part in zip(*tracks, strict=True))
-        calm = found[:known] & calmest(emotion[:known])
-        if not calm.any():
-            raise UserError(
-                f"{files[0]}: a face in 0 of {len(calm)} frames that may be learned from, "
-                "expected one in most of the neutral ones"
-            )
-        # A face that is lost when the known frames end is not looked for behind them.
-        last = np.flatnonzero(found[:known])[-1]
-        points[last:known] = points[last]
-        fit, pose, mesh, landmarks = fit_clips(
-            points, lengths, model, size, centre, morphable, known=known
-        )
+        points, found = _tracked(files, boxes, size, model, frames, known)
+        calm = _calm(files[0], found[:known], numbers["emotion"][:known])
+        camera = model, size, centre, morphable
+        fit, pose, mesh, landmarks = fit_clips(points, lengths, *camera, known=known)
         at, seen = points[..., :2] * (frames.shape[1] / size), []
         coded = code_pictures(cut_out_clips(frames, at, lengths, known, size, seen))
     background = fill_background(*(np.stack(layer) for layer in zip(*seen)))
-    rest_mesh, rest = rest_shapes(mesh[:known], landmarks[:known], calm)
-    info = _info(files, boxes, looks, found, fit.error[:known])
+    shapes = rest_shapes(mesh[:known], landmarks[:known], calm)
+    info = _info(files, boxes, looks, found, fit.error[:known], content, held)
+    faces = dict(mesh=mesh, landmarks=landmarks, rest_mesh=shapes[0], rest=shapes[1])
     portrait = Portrait(
-        **no_pictures(total),
+        **no_pictures(sum(lengths)),
         background=resize(background, size),
-        mesh=mesh.astype(np.float32),
-        landmarks=landmarks.astype(np.float32),
-        rest_mesh=rest_mesh.astype(np.float32),
-        rest=rest.astype(np.float32),
+        **{name: part.astype(np.float32) for name, part in faces.items()},
         pose=pose,
         camera=fit.camera,
         **_listen(files, looks, lengths, content),
-        clip=np.repeat(np.arange(len(files)), lengths).astype(np.int32),
-        source_frame=np.concatenate([np.arange(n) for n in lengths]).astype(np.int32),
-        emotion=emotion.astype(np.int32),
-        info=info | {"content": content, "held_out": total - known},
+        **numbers,
+        info=info,
     )
     save_portrait(portrait, folder, coded)
+
+
+def _numbers(files, lengths) -> dict[str, np.ndarray]:
+    """Of every frame [T] int32: its clip, its number there, its emotion."""
+    emotions = [EMOTIONS.index(emotion_of(file)) for file in files]
+    return {
+        "clip": np.repeat(np.arange(len(files)), lengths).astype(np.int32),
+        "source_frame": np.concatenate([np.arange(n) for n in lengths]).astype(
+            np.int32
+        ),
+        "emotion": np.repeat(emotions, lengths).astype(np.int32),
+    }
+
+
+def _framed(files, looks, crop, known: int, size: int):
+    """(crop boxes of the clips, principal point), by what is seen in known frames."""
+    lengths = [look["frames"] for look in looks]
+    usable = np.clip(known - np.cumsum(lengths) + lengths, 0, lengths)
+    boxes = _crop_boxes(files, looks, crop, usable)
+    learned = np.count_nonzero(usable)  # clips, the first ones
+    return boxes, _centre(looks[:learned], boxes[:learned], size)
+
+
+def _tracked(files, boxes, size, model, frames: FrameStore, known: int):
+    """(points [T, 478, 3] px, found [T]) of all clips; their pictures go to `frames`."""
+    tracks = [
+        _track_clip(file, box, size, model, frames.append)
+        for file, box in zip(files, boxes, strict=True)
+    ]
+    points, found = (np.concatenate(part) for part in zip(*tracks, strict=True))
+    # A face that is lost when the known frames end is not looked for behind them.
+    last = max(np.flatnonzero(found[:known]), default=0)
+    points[last:known] = points[last]
+    return points, found
+
+
+def _calm(file, found: np.ndarray, emotion: np.ndarray) -> np.ndarray:
+    """[T] bool: the neutral ones of known frames in which a face was found."""
+    calm = found & calmest(emotion)
+    if not calm.any():
+        raise UserError(
+            f"{file}: a face in 0 of {len(calm)} frames that may be learned from, "
+            "expected one in most of the neutral ones"
+        )
+    return calm
 
 
 def _held_out(frames: int, seconds: float | None) -> int:
@@ -161,7 +181,7 @@ def _held_out(frames: int, seconds: float | None) -> int:
         return 0
 
 
-def _info(files, boxes, looks, found, error) -> dict:
+def _info(files, boxes, looks, found, error, content, held) -> dict:
     return {
         "sources": [file.name for file in files],
         "intensity": [intensity_of(file) for file in files],
@@ -170,6 +190,8 @@ def _info(files, boxes, looks, found, error) -> dict:
         "no_face": np.flatnonzero(~found).tolist(),
         "reprojection_px": round(float(np.median(error)), 3),
         "units": {"landmarks": "cm", "translation": "cm", "focal": "px"},
+        "content": content,
+        "held_out": held,
     }
 
 

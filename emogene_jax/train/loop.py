@@ -279,7 +279,7 @@ def _validation(
             for name in (rows[0] if rows else ())
         }
         if validate is not None:
-            here = parallel.on_one_device((params, state.aux))
+            here = jax.device_get((params, state.aux))
             scalars |= {name: float(v) for name, v in validate(*here).items()}
         if stage.images is None or not parallel.is_main_process():
             return scalars, {}

@@ -105,7 +105,7 @@ def test_a_voice_that_does_not_fit_its_config_is_refused(work, tmp_path):
     config = voice.config["config"]
     other = {"config": config | {"model": config["model"] | {"hidden": 9}}}
     checkpoint.write(tmp_path, voice.params, voice.aux, other)
-    with pytest.raises(UserError, match=r"not what its config says .params.*expected \[.*9"):
+    with pytest.raises(UserError, match=r"its config says .params.*expected \[.*9"):
         assemble(parts(work, audio_to_motion=tmp_path))
 
 
