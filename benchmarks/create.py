@@ -2,11 +2,13 @@
 
     python benchmarks/create.py [VIDEO|PORTRAIT] [--size N] [--holdout-seconds 4]
                                 [-- MORE FOR emogene create]
+    python benchmarks/create.py --made AVATAR [VIDEO|PORTRAIT]
 
 The command itself, in a process of its own and a new folder: preparation (of a video; a
 folder that `emogene prepare` made has that behind it), training, assembly, evaluation.
 Scores are those of metrics.json, of the held-out end. Without a portrait the synthetic
-character's, which no tracker follows and which needs no preparation.
+character's, which no tracker follows and which needs no preparation. `--made` reads what
+the command left before, in place of running it: of that there is no wall time.
 """
 
 import argparse
@@ -37,7 +39,13 @@ def main(tiny: bool = False):
     parser.add_argument("portrait", nargs="?", metavar="VIDEO|PORTRAIT")
     parser.add_argument("--size", type=int, help="px; default: create's own")
     parser.add_argument("--holdout-seconds", type=float, default=4.0)
+    parser.add_argument("--made", type=Path, metavar="AVATAR")
     args, rest = parser.parse_known_args()
+    name = Path(args.portrait).stem if args.portrait else "synthetic"
+    if args.made:
+        told, sizes = read(args.made)
+        timing.emit("create", told, portrait=name, made_before=True, **sizes)
+        return
     with tempfile.TemporaryDirectory() as folder:
         source, size = args.portrait, args.size
         if source is None:
@@ -59,7 +67,6 @@ def main(tiny: bool = False):
             sys.exit(f"{source}: emogene create ended with {ended.returncode}")
         told, sizes = read(out)
     told["wall_s"] = round(wall, 1)
-    name = Path(args.portrait).stem if args.portrait else "synthetic"
     timing.emit("create", told, portrait=name, **sizes)
 
 
