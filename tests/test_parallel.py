@@ -194,7 +194,8 @@ def test_two_hosts_learn_what_one_does(tmp_path):
     for part in ("streamed", "resident"):
         a, b = (checkpoint.load(folder / part) for folder in (one, two))
         assert a.step == b.step == 4
-        assert apart(a.params, b.params) < 1e-4
+        # Adam makes whole steps of gradients that are nearly 0: of rounding, too.
+        assert apart(a.params, b.params) < 1e-3
         assert apart(a.aux, b.aux) < 1e-4
 
 
