@@ -48,19 +48,18 @@ def assemble(parts: Parts) -> tuple[Avatar, Portrait, Portrait | None]:
     Raises:
         UserError: one is of another stage, or they do not fit each other.
     """
-    saved = {
-        "head": checkpoint.load(parts.head),
-        "torso": checkpoint.load(parts.torso),
-        "audio_to_motion": checkpoint.load(parts.audio_to_motion),
-    }
-    portrait = load_portrait(parts.portrait)
-    training, held = parted(portrait, _held_out(saved["head"], parts, portrait))
-    fields = _fields(saved["head"], saved["torso"], parts, training)
-    sizes, trained, content = voice_of(saved["audio_to_motion"], parts.audio_to_motion)
+    head, torso = matching_fields(parts)
+    voice = checkpoint.load(parts.audio_to_motion)
+    saved = {"head": head, "torso": torso, "audio_to_motion": voice}
+    held = head.config["config"]["portrait"]["held_out"]
+    training, held = parted(load_portrait(parts.portrait), held)
+    size = TorsoSize(**model_of(torso, parts.torso))
+    fields = head_fields(head, parts.head, training, size)
+    sizes, trained, content = voice_of(voice, parts.audio_to_motion)
     if same_content(training.info["content"], content) is None:
         content = training.info["content"]  # it knows which checkpoint that was
     tracked = landmarks_to_motion(training.landmarks, training.rest)
-    varied = from_arrays(saved["head"].fixed).varied_motion
+    varied = from_arrays(head.fixed).varied_motion
     shown = tracked if varied is None else np.concatenate([tracked, varied])
     info = {
         "audio_to_motion": sizes,
@@ -69,7 +68,7 @@ def assemble(parts: Parts) -> tuple[Avatar, Portrait, Portrait | None]:
         "configs": {name: _kept(part.config) for name, part in saved.items()},
     }
     avatar = Avatar(
-        fields,
+        fields._replace(torso=torso.params),
         trained,
         load_deformation(parts.deformation),
         fit_manifold(shown),
@@ -83,20 +82,22 @@ def assemble(parts: Parts) -> tuple[Avatar, Portrait, Portrait | None]:
     return avatar, training, held
 
 
-def _held_out(head: checkpoint.Saved, parts: Parts, portrait: Portrait) -> int:
-    """How many frames were held out of the head's training, on this very portrait."""
-    told = head.config.get("config", {}).get("portrait")
-    if told is None:
+def matching_fields(parts: Parts) -> tuple[checkpoint.Saved, checkpoint.Saved]:
+    """Head and torso of an avatar: of one portrait, which is that of `parts`.
+
+    Raises:
+        UserError: one is of another stage, or they do not fit each other.
+    """
+    head, torso = checkpoint.load(parts.head), checkpoint.load(parts.torso)
+    if head.fixed is None or "density" not in head.aux:
         raise UserError(f"{parts.head}: expected a work directory of head")
-    mine = {"digest": portrait_digest(parts.portrait)}
-    mine |= {"frames": len(portrait.clip), "held_out": told["held_out"]}
-    of_this_portrait(head, parts.head, mine)
-    return told["held_out"]
-
-
-def _fields(head, torso, parts: Parts, training: Portrait):
-    sizes = model_of(torso, parts.torso, "rows")
-    of_this_portrait(torso, parts.torso, head.config["config"]["portrait"])
+    if "rows" not in torso.config.get("config", {}).get("model", {}):
+        raise UserError(f"{parts.torso}: expected a work directory of torso")
+    told = head.config["config"]["portrait"]
+    clip = load_portrait(parts.portrait, pictures=False).clip
+    mine = {"digest": portrait_digest(parts.portrait), "frames": len(clip)}
+    of_this_portrait(head, parts.head, mine | {"held_out": told["held_out"]})
+    of_this_portrait(torso, parts.torso, told)
     behind = torso.config["config"]["frozen"].get("head_digest")
     if behind != params_digest(head.params):
         warnings.warn(
@@ -104,8 +105,7 @@ def _fields(head, torso, parts: Parts, training: Portrait):
             "show a seam",
             stacklevel=3,
         )
-    fields = head_fields(head, parts.head, training, TorsoSize(**sizes))
-    return fields._replace(torso=torso.params)
+    return head, torso
 
 
 def voice_of(saved: checkpoint.Saved, workdir):

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from emogene_jax import __version__, parallel
-from emogene_jax.avatar.assemble import Parts, assemble
+from emogene_jax.avatar.assemble import Parts, assemble, matching_fields
 from emogene_jax.avatar.file import Avatar, save_avatar
 from emogene_jax.evaluate.reconstruction import evaluate_fields
 from emogene_jax.folders import write_json
@@ -15,7 +15,6 @@ from emogene_jax.portrait.pack import load_portrait
 from emogene_jax.portrait.takes import takes_of
 from emogene_jax.recipes.run import stage_config, train_from_config
 from emogene_jax.signals import FPS, UserError
-from emogene_jax.train import checkpoint
 
 
 def assemble_avatar(
@@ -46,15 +45,10 @@ def assemble_avatar(
 
 def _own(parts: Parts, work: Path) -> Parts:
     """The parts, with those that were not given trained from the portrait."""
-    told = checkpoint.load(parts.head).config.get("config", {}).get("portrait")
-    if told is None:
-        raise UserError(f"{parts.head}: expected a work directory of head")
-    portrait = load_portrait(parts.portrait, pictures=False)
-    training, _ = parted(portrait, told["held_out"])
-    data = {
-        "data": str(parts.portrait),
-        "holdout_seconds": told["held_out"] / FPS,
-    }
+    head, _ = matching_fields(parts)  # before a minute of training
+    held = head.config["config"]["portrait"]["held_out"]
+    training, _ = parted(load_portrait(parts.portrait, pictures=False), held)
+    data = {"data": str(parts.portrait), "holdout_seconds": held / FPS}
     if not parts.deformation and takes_of(training).filmed:
         config = stage_config("motion_to_emotion", "person", data)
         train_from_config(config, work / "motion_to_emotion")
