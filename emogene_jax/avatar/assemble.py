@@ -23,7 +23,12 @@ from emogene_jax.pose.join import join_poses
 from emogene_jax.recipes.motion_to_emotion import load_deformation
 from emogene_jax.recipes.person import from_arrays
 from emogene_jax.recipes.recipe import model_of
-from emogene_jax.recipes.torso import head_fields, of_this_portrait, params_digest
+from emogene_jax.recipes.torso import (
+    head_fields,
+    must_be_head,
+    of_this_portrait,
+    params_digest,
+)
 from emogene_jax.signals import Pose, UserError, landmarks_to_motion
 from emogene_jax.train import checkpoint
 
@@ -89,8 +94,7 @@ def matching_fields(parts: Parts) -> tuple[checkpoint.Saved, checkpoint.Saved]:
         UserError: one is of another stage, or they do not fit each other.
     """
     head, torso = checkpoint.load(parts.head), checkpoint.load(parts.torso)
-    if head.fixed is None or "density" not in head.aux:
-        raise UserError(f"{parts.head}: expected a work directory of head")
+    must_be_head(head, parts.head)
     if "rows" not in torso.config.get("config", {}).get("model", {}):
         raise UserError(f"{parts.torso}: expected a work directory of torso")
     told = head.config["config"]["portrait"]

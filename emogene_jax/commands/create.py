@@ -18,10 +18,9 @@ from emogene_jax.avatar.assemble import Parts, assemble, voice_of
 from emogene_jax.avatar.file import FORMAT
 from emogene_jax.commands.assemble import save_and_judge
 from emogene_jax.folders import read_json, write_json
-from emogene_jax.portrait.cut import held_out, held_out_seen, parted
-from emogene_jax.portrait.pack import load_portrait
+from emogene_jax.portrait.cut import held_of, held_out, held_out_seen, parted
+from emogene_jax.portrait.pack import is_portrait, load_portrait
 from emogene_jax.portrait.takes import takes_of
-from emogene_jax.recipes.recipe import is_portrait
 from emogene_jax.recipes.run import stage_config, train_from_config
 from emogene_jax.signals import FPS, UserError
 from emogene_jax.train import checkpoint
@@ -232,11 +231,8 @@ def _portrait(asked: Request, work: Path, decided: dict, face_model) -> Path:
 def _training(asked: Request, folder: Path, decided: dict):
     """What there is to learn from, without pictures; how much is held out is decided."""
     portrait = load_portrait(folder, pictures=False)
-    if asked.holdout_seconds is None and "held_out" in portrait.info:
-        held = portrait.info["held_out"]
-        held_out(len(portrait.clip), held / FPS)  # or too little is left
-    else:
-        held = held_out(len(portrait.clip), asked.holdout_seconds)
+    held = held_of(portrait, asked.holdout_seconds)
+    held_out(len(portrait.clip), held / FPS)  # or too little is left
     told = held_out_seen(portrait, held)
     decided.update(held_out=held, hindsight=told)
     if told:

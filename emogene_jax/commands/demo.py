@@ -19,13 +19,11 @@ from emogene_jax.commands.demo_page import evaluate_demo, write_page
 from emogene_jax.emotion_to_video.render import Renderer
 from emogene_jax.folders import write_json
 from emogene_jax.pipeline import perform, perform_idle
-from emogene_jax.portrait.pack import save_portrait
+from emogene_jax.recipes.recipe import synthetic_data
 from emogene_jax.recipes.run import stage_config, train_from_config
 from emogene_jax.signals import EMOTIONS, FPS, SAMPLE_RATE
 from emogene_jax.synthetic.portrait import (
     SPEAKER,
-    portrait_takes,
-    synthetic_portrait,
 )
 from emogene_jax.synthetic.records import World, write_synthetic
 from emogene_jax.synthetic.takes import Take, make_take
@@ -58,10 +56,8 @@ def run_demo(out, preset="full", seed=0):
     expert = run("lip_sync", records)
     voice = run("audio_to_motion", records, lip_sync=expert)
     deformation = run("motion_to_emotion", records)
-    filmed = stage_config("head", VARIANTS[preset]).synthetic
-    takes = portrait_takes(seed, filmed.sentences, filmed.sentence_seconds)
-    portrait = work / "portrait"
-    save_portrait(synthetic_portrait(seed, filmed.size, takes=takes), portrait)
+    shown = stage_config("head", VARIANTS[preset], {"seed": seed})
+    portrait, filmed = synthetic_data(shown, work), shown.synthetic
     head = run("head", portrait)
     torso = run("torso", portrait, head=head)
     avatar, _, _ = assemble(Parts(portrait, head, torso, voice, deformation))

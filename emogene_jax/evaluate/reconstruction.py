@@ -43,9 +43,7 @@ def evaluate_fields(
     renderer = Renderer(fields)
     if not held_out:
         some = np.linspace(0, len(portrait.frames) - 1, PREVIEW_FRAMES).astype(int)
-        motion = landmarks_to_motion(portrait.landmarks[some], portrait.rest)
-        pose = Pose(*(part[some] for part in portrait.pose))
-        rendered = np.stack(list(renderer.frames(motion, pose)))
+        rendered, _ = rerender(renderer, portrait, some)
         write_preview(out / "preview.png", rendered, portrait.frames[some])
         return {"frames": []}
     rendered, heads = rerender(renderer, portrait)

@@ -21,7 +21,7 @@ from emogene_jax.folders import digest
 from emogene_jax.motion_to_emotion.deformation import deform
 from emogene_jax.portrait.cut import some_frames
 from emogene_jax.portrait.lids import Faces, lend_blinks
-from emogene_jax.portrait.pack import load_portrait, save_portrait
+from emogene_jax.portrait.pack import is_portrait, load_portrait, save_portrait
 from emogene_jax.portrait.schema import Portrait
 from emogene_jax.portrait.takes import NEUTRAL
 from emogene_jax.rigid import project
@@ -251,12 +251,12 @@ def augmented(
     wanted = [VERSION, len(training.clip), count, seed, *missing]
     seen = [training.landmarks.tobytes(), training.source_frame.tobytes()]
     place = Path(folder) / digest(json.dumps(wanted).encode(), *seen, *leaves)
-    if not (place / "portrait.json").is_file():
+    if not is_portrait(place):
         made = _augmented(training, deformation, missing, count, seed)
         try:
             save_portrait(made, place)
         except OSError:
-            if not (place / "portrait.json").is_file():
+            if not is_portrait(place):
                 raise  # else another training of a sweep was faster
     return load_portrait(place)  # coded, as whoever finds it there reads it
 

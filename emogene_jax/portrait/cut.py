@@ -30,6 +30,18 @@ def held_out(frames: int, seconds: float | None) -> int:
     return held
 
 
+def held_of(portrait: Portrait, seconds: float | None) -> int:
+    """How many frames of a portrait are held out: as `seconds` say; None = as many as
+    were when it was prepared.
+
+    Raises:
+        UserError: of held_out.
+    """
+    if seconds is None and "held_out" in portrait.info:
+        return portrait.info["held_out"]
+    return held_out(len(portrait.clip), seconds)
+
+
 def parted(portrait: Portrait, held: int) -> tuple[Portrait, Portrait | None]:
     """(what is learned from, the last `held` frames or None). Nothing of the former was
     measured from the latter, as far as that can be mended here (see held_out_seen)."""
@@ -78,7 +90,7 @@ def cut(portrait: Portrait, part: slice) -> Portrait:
 def some_frames(portrait: Portrait, rows: np.ndarray) -> Portrait:
     """Frames `rows` [N] of a portrait, in that order; their sound step by step, without
     the waveform."""
-    steps = (2 * np.asarray(rows)[:, None] + np.arange(2)).ravel()
+    steps = steps_of(rows)
     names = (
         *("frames", "head_matte", "torso_matte", "mesh", "landmarks", "speech"),
         *("clip", "source_frame", "emotion"),
@@ -90,6 +102,11 @@ def some_frames(portrait: Portrait, rows: np.ndarray) -> Portrait:
         waveform=portrait.waveform[:0],
         **{name: getattr(portrait, name)[rows] for name in names},
     )
+
+
+def steps_of(rows: np.ndarray) -> np.ndarray:
+    """The numbers [2N] of the audio steps of frames [N]."""
+    return (2 * np.asarray(rows)[:, None] + np.arange(2)).ravel()
 
 
 def spread_rows(count: int, most: int) -> np.ndarray:

@@ -42,13 +42,18 @@ ROWS = {
 WHOLE = {"rest_mesh": np.float32, "rest": np.float32, "waveform": np.int16}
 
 
+def is_portrait(folder) -> bool:
+    """Whether a folder holds a prepared portrait."""
+    return (Path(folder) / "portrait.json").is_file()
+
+
 def refuse_other_files(folder: Path) -> None:
     """
     Raises:
       UserError: `folder` holds something else than a portrait.
     """
     folder = Path(folder)
-    if folder.exists() and not (folder / "portrait.json").is_file():
+    if folder.exists() and not is_portrait(folder):
         if not folder.is_dir() or any(folder.iterdir()):
             raise UserError(
                 f"{folder}: found other files, expected a new folder or a portrait"

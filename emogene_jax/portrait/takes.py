@@ -14,6 +14,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from emogene_jax.audio.align import aligned_frames, at_frames, same_words
 from emogene_jax.motion_to_emotion.blink import open_lids
+from emogene_jax.portrait.cut import steps_of
 from emogene_jax.portrait.schema import Portrait
 from emogene_jax.signals import EMOTIONS, FPS, landmarks_to_motion
 
@@ -76,7 +77,7 @@ def takes_of(portrait: Portrait) -> Takes:
     motion = np.concatenate(opened)
     neutral = motion.copy()
     if not known.all():
-        heard = [_steps(portrait.content, rows) for rows in clips]
+        heard = [portrait.content[steps_of(rows)] for rows in clips]
         models = [k for k, rows in enumerate(clips) if calm[rows].all()]
         for rows, content in zip(clips, heard, strict=True):
             if not calm[rows].all():
@@ -94,11 +95,6 @@ def takes_of(portrait: Portrait) -> Takes:
         portrait.emotion,
         np.array(levels, np.float32)[portrait.clip],
     )
-
-
-def _steps(content: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """The content [2n, F] of frames [n]."""
-    return content[(2 * rows[:, None] + np.arange(2)).ravel()]
 
 
 def nearest_take(content: np.ndarray, others: Sequence[np.ndarray]) -> int | None:

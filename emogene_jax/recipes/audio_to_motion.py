@@ -10,11 +10,11 @@ from emogene_jax.audio_to_motion.lip_sync import LipSync
 from emogene_jax.audio_to_motion.stage import audio_to_motion_stage
 from emogene_jax.audio_to_motion.vae import AudioToMotion
 from emogene_jax.motion_to_emotion.expressions import canonical_rest
+from emogene_jax.portrait.pack import is_portrait
 from emogene_jax.portrait.schema import Portrait
 from emogene_jax.portrait.takes import Takes, takes_of
 from emogene_jax.recipes.recipe import (
     Recipe,
-    is_portrait,
     model_of,
     of_same_content,
     portrait_parts,

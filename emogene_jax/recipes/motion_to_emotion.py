@@ -16,10 +16,10 @@ from emogene_jax.motion_to_emotion.pairs import (
     prior_pairs,
 )
 from emogene_jax.motion_to_emotion.stage import motion_to_emotion_stage
+from emogene_jax.portrait.pack import is_portrait
 from emogene_jax.portrait.takes import added_by_emotion, takes_of
 from emogene_jax.recipes.recipe import (
     Recipe,
-    is_portrait,
     portrait_parts,
     records,
     train_recipe,
@@ -39,18 +39,18 @@ def build(config, workdir: Path) -> Recipe:
 
         data, held, _ = records(config, workdir, pair_batches)
         return Recipe(motion_to_emotion_stage(**sizes, **options), data, held)
-    initial, build_data = None, _facial_actions
-    if config.data != FACIAL_ACTIONS:
+    if config.data == FACIAL_ACTIONS:
+        initial, (data, held) = None, _facial_actions(config)
+    else:
         start = load_deformation(config.frozen.generic)
         sizes["hidden"] = start["layer_0"]["kernel"].shape[1]
-        initial, build_data = (start, {}), _own_emotions
-    data, held = build_data(config, workdir, initial)
+        initial, (data, held) = (start, {}), _own_emotions(config, workdir, start)
     batch_size = config.batch.batch_size
     stage = motion_to_emotion_stage(**sizes, **options, batch_size=batch_size)
     return Recipe(stage, data, held, initial=initial)
 
 
-def _facial_actions(config, workdir: Path, initial):
+def _facial_actions(config):
     """(resident pairs, held-out pairs of talkers that nothing is learned from)."""
     from emogene_jax.synthetic.takes import make_take
 
@@ -64,10 +64,10 @@ def _facial_actions(config, workdir: Path, initial):
     return facial_action_pairs(talking(range(count)), config.seed), [held]
 
 
-def _own_emotions(config, workdir: Path, initial):
+def _own_emotions(config, workdir: Path, start: dict):
     """(resident pairs, held-out pairs) of the person of a portrait."""
     training, held, folder = portrait_parts(config, workdir, pictures=False)
-    takes, (start, _) = takes_of(training), initial
+    takes = takes_of(training)
     if not takes.filmed:
         raise UserError(
             f"{folder}: shows no emotion for a second, beside a second of neutral frames: "

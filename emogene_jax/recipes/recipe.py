@@ -9,8 +9,8 @@ import numpy as np
 
 from emogene_jax import parallel
 from emogene_jax.audio.features import same_content
-from emogene_jax.portrait.cut import held_out, parted
-from emogene_jax.portrait.pack import load_portrait, portrait_digest
+from emogene_jax.portrait.cut import held_of, parted
+from emogene_jax.portrait.pack import is_portrait, load_portrait, portrait_digest
 from emogene_jax.signals import Stage, UserError
 from emogene_jax.train.checkpoint import Saved, open_checkpoints
 from emogene_jax.train.loop import TrainResult, train
@@ -65,8 +65,9 @@ def _check_given(config, fixed: Any, workdir: Path) -> None:
     with open_checkpoints(workdir) as checkpoints:
         if checkpoints.latest() is None:
             return
-        saved = checkpoints.load()
-    now, before = config.to_dict(), saved.config.get("config", {})
+        before = checkpoints.config().get("config", {})
+        measured = checkpoints.fixed()
+    now = config.to_dict()
     began = f"{workdir}: its training began with"
     found, expected = (told.get("portrait") for told in (now, before))
     if found != expected:
@@ -78,17 +79,12 @@ def _check_given(config, fixed: Any, workdir: Path) -> None:
     behind = [told.get("frozen", {}).get("head_digest") for told in (now, before)]
     if behind[0] != behind[1]:
         raise UserError(f"{began} another head in frozen.head")
-    leaves = [jax.tree.leaves(tree) for tree in (fixed, saved.fixed)]
+    leaves = [jax.tree.leaves(tree) for tree in (fixed, measured)]
     same = len(leaves[0]) == len(leaves[1]) and all(map(np.array_equal, *leaves))
     if not same:
         raise UserError(
             f"{began} another rig: of other augmented frames, or another deformation model"
         )
-
-
-def is_portrait(data) -> bool:
-    """Whether a config's `data` is a prepared portrait."""
-    return (Path(data) / "portrait.json").is_file()
 
 
 def portrait_parts(config, workdir: Path, pictures: bool = True):
@@ -103,23 +99,19 @@ def portrait_parts(config, workdir: Path, pictures: bool = True):
     """
     folder = Path(config.data)
     if config.data == "synthetic":
-        folder = parallel.first_host_first(lambda: _synthetic(config, workdir))
+        folder = parallel.first_host_first(lambda: synthetic_data(config, workdir))
     portrait = load_portrait(folder, pictures=pictures)
-    total = len(portrait.clip)
-    if config.holdout_seconds is None and "held_out" in portrait.info:
-        held = portrait.info["held_out"]
-    else:
-        held = held_out(total, config.holdout_seconds)
+    held = held_of(portrait, config.holdout_seconds)
     with config.unlocked():
         config.portrait = {
             "digest": portrait_digest(folder),
-            "frames": total,
+            "frames": len(portrait.clip),
             "held_out": held,
         }
     return *parted(portrait, held), folder
 
 
-def _synthetic(config, workdir: Path) -> Path:
+def synthetic_data(config, workdir: Path) -> Path:
     """A prepared portrait of the synthetic character, in the work directory."""
     from emogene_jax.portrait.pack import save_portrait
     from emogene_jax.synthetic.portrait import portrait_takes, synthetic_portrait
@@ -128,7 +120,6 @@ def _synthetic(config, workdir: Path) -> Path:
     if not is_portrait(folder):
         asked = config.synthetic
         takes = portrait_takes(config.seed, asked.sentences, asked.sentence_seconds)
-        folder.parent.mkdir(parents=True, exist_ok=True)
         save_portrait(synthetic_portrait(config.seed, asked.size, takes=takes), folder)
     return folder
 

@@ -60,6 +60,12 @@ def of_this_portrait(saved: checkpoint.Saved, workdir, portrait: dict) -> None:
         raise UserError(f"{workdir}: trained on portrait {found}, found {portrait}")
 
 
+def must_be_head(saved: checkpoint.Saved, workdir) -> None:
+    """Raises UserError where a work directory is of another stage."""
+    if saved.fixed is None or "density" not in saved.aux:
+        raise UserError(f"{workdir}: expected a work directory of head")
+
+
 def head_fields(
     saved: checkpoint.Saved, workdir, training: Portrait, torso_size: TorsoSize
 ) -> Fields:
@@ -69,8 +75,7 @@ def head_fields(
         UserError: it is of another stage.
     """
     sizes = model_of(saved, workdir, "basis")
-    if saved.fixed is None or "density" not in saved.aux:
-        raise UserError(f"{workdir}: expected a work directory of head")
+    must_be_head(saved, workdir)
     person = people.from_arrays(saved.fixed)
     return Fields(
         person.rig,

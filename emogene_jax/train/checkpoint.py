@@ -124,20 +124,26 @@ class Checkpoints:
         """The newest checkpoint's parameters, on the host, whatever stage it is of."""
 
         def read(step: int) -> Any:
-            wanted = {"config": ocp.args.JsonRestore()}
-            layouts = {name: self._layout(step, name) for name in ("state", "fixed")}
-            for name, layout in layouts.items():
-                if layout is not None:
-                    kind = _shape if name == "state" else _host_array
-                    target = jax.tree.map(kind, layout)
-                    wanted[name] = ocp.args.StandardRestore(target)
-            items = self._read(step, **wanted)
-            trees = (items["state"], items["fixed"] if "fixed" in wanted else None)
-            return step, *jax.tree.map(np.asarray, trees), items["config"]
+            target = jax.tree.map(_shape, self._layout(step))
+            state = ocp.args.StandardRestore(target)
+            items = self._read(step, state=state, config=ocp.args.JsonRestore())
+            state = jax.tree.map(np.asarray, dict(items["state"]))
+            params = state["params"] if state["ema"] is None else state["ema"]
+            fixed = self._fixed(step)
+            return Saved(params, state["aux"], items["config"], step, fixed)
 
-        step, state, fixed, config = self._newest(read)
-        params = state["params"] if state["ema"] is None else state["ema"]
-        return Saved(params, state["aux"], config, step, fixed)
+        return self._newest(read)
+
+    def fixed(self) -> Any:
+        """What the newest checkpoint has that no step changes; None = nothing."""
+        return self._newest(self._fixed)
+
+    def _fixed(self, step: int) -> Any:
+        layout = self._layout(step, "fixed")
+        if layout is None:
+            return None
+        target = ocp.args.StandardRestore(jax.tree.map(_host_array, layout))
+        return jax.tree.map(np.asarray, self._read(step, fixed=target)["fixed"])
 
     def close(self) -> None:
         """Waits for what is being saved."""
