@@ -72,6 +72,9 @@ def pytest_configure(config):
     folder = config.rootpath / ".pytest_cache" / "xla"
     folder = parallel.enable_compilation_cache(folder)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    # Small programs, too: hundreds of them are compiled by one process after another.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
 
 
 def pytest_collection_modifyitems(items):

@@ -44,7 +44,7 @@ def main(records: str, workdir: Path) -> None:
         )
     recipe = lip_sync.build(config, workdir)
     batch = parallel.shard_batch(next(recipe.data(4)))
-    assert len(batch["mask"].addressable_shards) == jax.local_device_count()
+    assert len(batch["mask"].addressable_shards) == len(parallel.mesh().local_devices)
 
     def gradient(params, aux, batch):
         def loss(params):

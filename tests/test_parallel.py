@@ -177,7 +177,7 @@ def apart(one, other):
 
 
 @pytest.mark.slow
-def test_two_hosts_learn_what_one_does(tmp_path):
+def test_two_hosts_learn_what_one_does(tmp_path, use_devices, monkeypatch):
     """2 processes x 2 devices against 1 x 4: gradients, statistics, and parameters after
     a training that was saved and restored; what two have saved, another number reads."""
     from emogene_jax.synthetic.records import World, write_synthetic
@@ -187,8 +187,12 @@ def test_two_hosts_learn_what_one_does(tmp_path):
     world = World(0, 2, 1, 1, ("neutral", "happy"), (0.3, 0.7, 1.0))
     records = write_synthetic(world, tmp_path / "records")
     one, two = tmp_path / "one", tmp_path / "two"
-    hosts(1, 4, records, one)
     hosts(2, 2, records, two)
+    monkeypatch.syspath_prepend(HOST.parent)
+    import host_of_several
+
+    use_devices(4)
+    host_of_several.main(records, one)
     gradients = [np.load(folder / "gradient.npy") for folder in (one, two)]
     assert apart(*gradients) < 1e-4
     for part in ("streamed", "resident"):
