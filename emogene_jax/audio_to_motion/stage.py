@@ -34,6 +34,8 @@ from emogene_jax.train.board import heatmap, motion_video
 
 NEAR_OFFSETS = (2, 5)  # frames by which audio and mouth of a near negative differ
 SMALLEST_OFFSET = 3  # frames from which on a pair has to be told from the true one
+# How far mouths move in speech, eye distances: standard deviation of opening and width.
+USUAL_REACH = (0.035, 0.03)
 PITCH_CHANGE = 0.25  # standard deviation of the log of a random transposition
 
 
@@ -71,10 +73,16 @@ def _masked(batch) -> dict:
     )
 
 
-def _disturb(key, batch, content_noise: float, pitch_dropout: float) -> dict:
+def _disturb(
+    key, batch, content_noise: float, content_dropout: float, pitch_dropout: float
+) -> dict:
     """The batch with noisy content and another pitch, in some clips with none."""
-    noise_key, change_key, drop_key = jax.random.split(key, 3)
+    noise_key, change_key, drop_key, deaf_key = jax.random.split(key, 4)
     content, f0 = batch["content"], batch["f0"]
+    if content_dropout:
+        heard = content[:, :1].shape
+        heard = jax.random.bernoulli(deaf_key, 1 - content_dropout, heard)
+        content = content * heard / (1 - content_dropout)
     spread = PITCH_CHANGE * (pitch_dropout > 0)
     change = spread * jax.random.normal(change_key, (len(f0), 1))
     kept = jax.random.bernoulli(drop_key, 1 - pitch_dropout, (len(f0), 1))
@@ -83,6 +91,24 @@ def _disturb(key, batch, content_noise: float, pitch_dropout: float) -> dict:
         content=content + content_noise * jax.random.normal(noise_key, content.shape),
         f0=f0 * jnp.exp(change) * kept,
     )
+
+
+def _in_own_reach(batch, prior: int) -> dict:
+    """The batch with each clip's motion divided by how far its mouth moves beside the
+    usual one: sidewards as its corners, else as its inner lips. `prior` frames of the
+    usual one count with the clip's own."""
+    mask = batch["mask"][..., None]
+    count = jnp.sum(mask, 1)
+    shape = mouth_shape(batch["motion"])
+    middle = jnp.sum(shape * mask, 1) / jnp.maximum(count, 1)
+    square = jnp.sum((shape - middle[:, None]) ** 2 * mask, 1)
+    usual = jnp.array(USUAL_REACH)
+    far = jnp.sqrt((square + prior * usual**2) / (count + prior)) / usual
+    high, wide = far[:, 0], far[:, 1]
+    axes = jnp.tile(
+        jnp.stack([wide, high, high], -1), (1, batch["motion"].shape[-1] // 3)
+    )
+    return dict(batch, motion=batch["motion"] / axes[:, None])
 
 
 def _spoken(clips: int, share: float) -> jax.Array:
@@ -129,7 +155,9 @@ def audio_to_motion_stage(
     sync_windows: int = 4,
     spoken_share: float = 0.0,
     content_noise: float = 0.0,
+    content_dropout: float = 0.0,
     pitch_dropout: float = 0.0,
+    reach_prior: int = 0,
     face: np.ndarray | None = None,
 ) -> Stage:
     """The stage that trains the VAE (Paper: Sec. 3.1; weights as in GeneFace's release).
@@ -149,9 +177,14 @@ def audio_to_motion_stage(
         mean alone, as when it is made. Without them a latent that carries much leaves
         speech unused, and the weight of the KL has to be so large that it carries
         nothing: then all seeds look the same.
-      content_noise: standard deviation of noise on the content; pitch_dropout: share of
-        clips without pitch. Where it is above 0, the others are transposed: in a few
-        minutes of one person every pitch is a moment's own, and is learned by heart.
+      content_noise: standard deviation of noise on the content; content_dropout: share
+        of its channels that a clip does without.
+      pitch_dropout: share of clips without pitch. Where it is above 0, the others are
+        transposed: in a few minutes of one person every pitch is a moment's own, and is
+        learned by heart.
+      reach_prior: above 0, each clip's motion is divided by how far its mouth moves, for
+        which as many frames of the usual mouth count beside its own: what many people
+        have in common is learned, and how far one goes is theirs (AudioToMotion.reach).
       face: rest landmarks [68, 3] in cm that TensorBoard shows motion on; None = none.
     """
     weights = mouth_weights(mouth_weight)
@@ -174,9 +207,11 @@ def audio_to_motion_stage(
 
     def loss(params, aux, frozen, batch, key, step):
         noise_key, window_key, disturb_key = jax.random.split(key, 3)
-        if content_noise or pitch_dropout:
-            batch = _disturb(disturb_key, batch, content_noise, pitch_dropout)
-        batch = _masked(batch)
+        if content_noise or content_dropout or pitch_dropout:
+            batch = _disturb(
+                disturb_key, batch, content_noise, content_dropout, pitch_dropout
+            )
+        batch = _masked(_in_own_reach(batch, reach_prior) if reach_prior else batch)
         spoken = _spoken(len(batch["mask"]), spoken_share) if spoken_share else None
         out, updated = model.apply(
             {"params": params, **aux},
@@ -190,7 +225,7 @@ def audio_to_motion_stage(
             spoken=spoken,
             mutable=["batch_stats"],
         )
-        scale = model.motion_scale
+        scale = model.unit()
         terms = (out.motion * scale, batch["motion"] * scale, batch["mask"], weights)
         shapes = [mouth_shape(motion) for motion in terms[:2]]
         metrics = {
@@ -212,7 +247,7 @@ def audio_to_motion_stage(
         return total, (updated, metrics)
 
     def evaluate(params, aux, frozen, batch):
-        batch = _masked(batch)
+        batch = _masked(_in_own_reach(batch, reach_prior) if reach_prior else batch)
         heard = batch["content"], batch["f0"]
         out = model.apply(
             {"params": params, **aux},
@@ -227,7 +262,7 @@ def audio_to_motion_stage(
         spoken = model.apply(
             {"params": params, **aux}, *heard, latent, batch["blink"], method="decode"
         )
-        scale, true, mask = model.motion_scale, batch["motion"], batch["mask"]
+        scale, true, mask = model.unit(), batch["motion"], batch["mask"]
 
         def terms(made):
             return made * scale, true * scale, mask, weights

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from emogene_jax.audio_to_motion.flow import PriorFlow
@@ -179,8 +180,10 @@ def _pad(x: jax.Array, length: int, mode: str) -> jax.Array:
 
 class AudioToMotion(nn.Module):
     """The whole model. motion_scale: the network's unit of motion per eye distance
-    (its inner values should be of order 1). downsample: how two audio steps become one
-    frame: "nearest" takes the first, as the official release does; "stack" keeps both.
+    (its inner values should be of order 1). reach: how far this person's face moves,
+    sidewards and (up, down, in depth), beside the others that the network has learned
+    from. downsample: how two audio steps become one frame: "nearest" takes the first, as
+    the official release does; "stack" keeps both.
     """
 
     hidden: int = 256
@@ -194,6 +197,8 @@ class AudioToMotion(nn.Module):
     flow_blocks: int = 4
     motion_channels: int = 204
     motion_scale: float = 1.0
+    reach_wide: float = 1.0
+    reach_high: float = 1.0
     downsample: str = "nearest"
 
     def setup(self):
@@ -218,6 +223,13 @@ class AudioToMotion(nn.Module):
             self.flow_layers,
             self.flow_blocks,
         )
+
+    def unit(self) -> np.ndarray:
+        """The network's unit of motion per eye distance, of each channel [204]."""
+        reach = np.array([self.reach_wide, self.reach_high, self.reach_high])
+        if self.reach_wide == self.reach_high:  # whatever a channel is
+            reach = reach[:1]
+        return np.resize(self.motion_scale / reach, self.motion_channels)
 
     def encode_condition(self, content, f0, blink, mask, train: bool) -> jax.Array:
         """Condition g [B, T', condition], T' = T rounded up to the stride."""
@@ -265,15 +277,15 @@ class AudioToMotion(nn.Module):
         """
         frames = motion.shape[1]
         g = self.encode_condition(content, f0, blink, mask, train)
-        motion = _pad(motion * self.motion_scale, g.shape[1], "edge")
+        motion = _pad(motion * self.unit(), g.shape[1], "edge")
         mask = _pad(mask[..., None], g.shape[1], "constant")
         out = self.vae.reconstruct(motion, mask, g, noise, spoken)
-        return out._replace(motion=out.motion[:, :frames] / self.motion_scale)
+        return out._replace(motion=out.motion[:, :frames] / self.unit())
 
     def decode(self, content, f0, prior_latent, blink=None) -> jax.Array:
         """Motion [B, T, 204] of speech and a latent [B, ceil(T/4), L] of the prior."""
         g = self.encode_condition(content, f0, blink, None, False)
-        motion = self.vae.generate(prior_latent, g) / self.motion_scale
+        motion = self.vae.generate(prior_latent, g) / self.unit()
         return motion[:, : content.shape[1] // 2]
 
 

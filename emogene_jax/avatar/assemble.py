@@ -20,6 +20,7 @@ from emogene_jax.portrait.pack import load_portrait, portrait_digest
 from emogene_jax.portrait.schema import Portrait
 from emogene_jax.portrait.takes import takes_of
 from emogene_jax.pose.join import join_poses
+from emogene_jax.recipes.audio_to_motion import voice_of
 from emogene_jax.recipes.motion_to_emotion import load_deformation
 from emogene_jax.recipes.person import from_arrays
 from emogene_jax.recipes.recipe import model_of
@@ -54,13 +55,14 @@ def assemble(parts: Parts) -> tuple[Avatar, Portrait, Portrait | None]:
         UserError: one is of another stage, or they do not fit each other.
     """
     head, torso = matching_fields(parts)
-    voice = checkpoint.load(parts.audio_to_motion)
-    saved = {"head": head, "torso": torso, "audio_to_motion": voice}
+    voice = voice_of(parts.audio_to_motion)
+    heard = checkpoint.load(parts.audio_to_motion)
+    saved = {"head": head, "torso": torso, "audio_to_motion": heard}
     held = head.config["config"]["portrait"]["held_out"]
     training, held = parted(load_portrait(parts.portrait), held)
     size = TorsoSize(**model_of(torso, parts.torso))
     fields = head_fields(head, parts.head, training, size)
-    sizes, trained, content = voice_of(voice, parts.audio_to_motion)
+    sizes, trained, content = voice
     if same_content(training.info["content"], content) is None:
         content = training.info["content"]  # it knows which checkpoint that was
     tracked = landmarks_to_motion(training.landmarks, training.rest)
@@ -110,19 +112,6 @@ def matching_fields(parts: Parts) -> tuple[checkpoint.Saved, checkpoint.Saved]:
             stacklevel=3,
         )
     return head, torso
-
-
-def voice_of(saved: checkpoint.Saved, workdir):
-    """(sizes, {"params", "aux"}, content) of a work directory of audio_to_motion.
-
-    Raises:
-        UserError: it is of another stage, or does not say what it hears.
-    """
-    config = saved.config.get("config", {})
-    if "encoder_layers" not in config.get("model", {}) or "content" not in config:
-        raise UserError(f"{workdir}: expected a work directory of audio_to_motion")
-    trained = {"params": saved.params, "aux": saved.aux}
-    return dict(config["model"]), trained, config["content"]
 
 
 def one_after_the_other(portrait: Portrait) -> Pose:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from emogene_jax import trees
-from emogene_jax.audio.mel import BANDS
+from emogene_jax.audio.features import TYPES
 from emogene_jax.audio_to_motion.vae import STRIDE, AudioToMotion
 from emogene_jax.avatar.file import Avatar, typed
 from emogene_jax.signals import NUM_LANDMARKS, UserError
@@ -29,9 +29,9 @@ def misfit(avatar: Avatar) -> str | None:
         for name, kind in (("type", str), ("channels", int)):
             if type(content[name]) is not kind:
                 raise TypeError(f"content {name}: found {content[name]!r}")
-        if content["type"] not in ("log_mel", "hubert"):
+        if content["type"] not in TYPES:
             raise TypeError(f"content type: found {content['type']!r}")
-        if content["type"] == "log_mel" and content["channels"] != BANDS:
+        if content["channels"] != (TYPES[content["type"]] or content["channels"]):
             raise TypeError(f"content channels: found {content['channels']}")
         model = typed(AudioToMotion, sizes)
         return _of_model(model, content["channels"], avatar.audio_to_motion)

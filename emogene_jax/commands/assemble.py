@@ -13,6 +13,7 @@ from emogene_jax.folders import write_json
 from emogene_jax.portrait.cut import parted
 from emogene_jax.portrait.pack import load_portrait
 from emogene_jax.portrait.takes import takes_of
+from emogene_jax.recipes.audio_to_motion import arg_of
 from emogene_jax.recipes.run import stage_config, train_from_config
 from emogene_jax.signals import FPS, UserError
 
@@ -54,8 +55,8 @@ def _own(parts: Parts, work: Path) -> Parts:
         train_from_config(config, work / "motion_to_emotion")
         parts = parts._replace(deformation=work / "motion_to_emotion")
     if not parts.audio_to_motion:
-        arg = f"person,frames={len(training.clip)}"
-        train_from_config(stage_config("audio_to_motion", arg, data), work / "voice")
+        config = stage_config("audio_to_motion", arg_of(training), data)
+        train_from_config(config, work / "voice")
         parts = parts._replace(audio_to_motion=work / "voice")
     return parts
 

@@ -9,21 +9,22 @@ import contextlib
 import hashlib
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from emogene_jax import parallel
 from emogene_jax.audio.features import choose_content, same_content
-from emogene_jax.avatar.assemble import Parts, assemble, voice_of
+from emogene_jax.avatar.assemble import Parts, assemble
 from emogene_jax.avatar.file import FORMAT
 from emogene_jax.commands.assemble import save_and_judge
 from emogene_jax.folders import read_json, write_json
 from emogene_jax.portrait.cut import held_of, held_out, held_out_seen, parted
 from emogene_jax.portrait.pack import is_portrait, load_portrait
 from emogene_jax.portrait.takes import takes_of
+from emogene_jax.recipes.audio_to_motion import arg_of, voice_of
 from emogene_jax.recipes.run import stage_config, train_from_config
 from emogene_jax.signals import FPS, UserError
-from emogene_jax.train import checkpoint
 
 DEFAULT_SIZE = 256  # px
 DECIDED = "decided.json"
@@ -40,6 +41,7 @@ class Request(NamedTuple):
     audio_to_motion: str | None = None  # work directories
     deformation: str | None = None
     content: str = "auto"
+    sound_offset: int | None = None  # frames; None = found out of each clip
 
 
 def create(sources, out, face_model=None, **options) -> None:
@@ -160,8 +162,7 @@ def _decide(asked: Request, work: Path) -> dict:
         return read_json(path)
     heard = None  # of a prepared portrait: what it was prepared with
     if asked.audio_to_motion:
-        saved = checkpoint.load(asked.audio_to_motion)
-        wanted = voice_of(saved, asked.audio_to_motion)[2]
+        wanted = voice_of(asked.audio_to_motion).content
         heard = heard_content(asked.content, asked.audio_to_motion, wanted)
     elif not is_portrait(asked.sources[0]):
         heard = choose_content(asked.content)
@@ -181,7 +182,7 @@ def heard_content(choice: str, audio_to_motion, wanted: dict) -> dict:
     Raises:
         UserError: it finds others.
     """
-    if wanted["type"] == "log_mel":
+    if wanted["type"] != "hubert":
         return wanted
     found = choose_content(choice)
     told = same_content(found, wanted)
@@ -206,6 +207,11 @@ def _portrait(asked: Request, work: Path, decided: dict, face_model) -> Path:
                 f"{folder}: prepared at {portrait.camera.size} px, --size asks for "
                 f"{asked.size}: leave it out, or prepare again"
             )
+        if asked.sound_offset is not None:
+            raise UserError(
+                f"{folder}: prepared before; --sound-offset {asked.sound_offset} is for "
+                "videos"
+            )
         if need_sound and not len(portrait.waveform):
             raise UserError(f"{folder}: no sound track, expected speech")
         return folder
@@ -221,6 +227,7 @@ def _portrait(asked: Request, work: Path, decided: dict, face_model) -> Path:
             decided["content"],
             need_sound,
             asked.holdout_seconds,
+            asked.sound_offset,
         )
     return work / "portrait"
 
@@ -268,8 +275,7 @@ def _train(asked: Request, work: Path, portrait: Path, training, decided: dict):
     if takes.filmed:
         generic = {"generic": deformation or ""}
         deformation = run("motion_to_emotion", "person", generic)
-    voice = asked.audio_to_motion and Path(asked.audio_to_motion)
-    voice = voice or run("audio_to_motion", f"person,frames={frames}")
+    voice = _voice(asked, training, run)
     arg = f"{asked.preset},size={size},frames={frames}"
     head = run("head", arg, {"deformation": deformation or ""})
     torso = run("torso", arg, {"head": head})
@@ -277,6 +283,21 @@ def _train(asked: Request, work: Path, portrait: Path, training, decided: dict):
     named = {name: str(place) for name, place in parts._asdict().items() if place}
     write_json(work / DECIDED, decided | {"parts": named})
     return parts, seconds
+
+
+def _voice(asked: Request, training, run: Callable) -> Path:
+    """The person's audio-to-motion model, adapted from the one that is given, if that
+    hears what the portrait holds."""
+    generic = asked.audio_to_motion
+    if not generic:
+        return run("audio_to_motion", arg_of(training))
+    told = same_content(training.info["content"], voice_of(generic).content)
+    if not len(training.waveform):
+        told = "no sound track"
+    if told:
+        print(f"{generic}: used as it is: of the portrait's content {told}")
+        return Path(generic)
+    return run("audio_to_motion", "adapted", {"generic": generic})
 
 
 def _identity(source) -> list:

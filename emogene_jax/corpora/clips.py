@@ -19,6 +19,7 @@ import numpy as np
 
 from emogene_jax.audio.features import FRAME, audio_features
 from emogene_jax.audio.load import load_audio
+from emogene_jax.audio_to_motion.offset import estimate, moved
 from emogene_jax.corpora.clock import Clock
 from emogene_jax.corpora.watch import watch
 from emogene_jax.folders import read_header
@@ -33,11 +34,12 @@ ARRAYS = {
     "translation": np.float32,  # [T, 3] cm
     "camera": np.float64,  # [4] focal, cx, cy and width of the source in px
     "source_fps": np.float32,  # []; rows are 25 per second
+    "sound_offset": np.float32,  # []; frames by which the sound was late: corrected
     "content": np.float16,  # [2T, F]
     "f0": np.float32,  # [2T] Hz
     "speech": np.bool_,  # [T]
 }
-EXTRACTION, FORMAT = "extraction.json", 1  # says what a folder of clips is of
+EXTRACTION, FORMAT = "extraction.json", 2  # says what a folder of clips is of
 DONE, SKIPPED = ".npz", ".skipped"  # the ends of the files of a clip
 STAGES = ("decode", "track", "fit", "features")
 # Troubles of the machine, not of the clip: they stop the work.
@@ -66,6 +68,7 @@ class Outcome(NamedTuple):
 
     path: str
     reason: str | None = None  # why it was skipped
+    told: str | None = None  # what people should know of it
     seconds: float = 0.0  # of video
     wall: dict = {}  # {stage: seconds}
     processor: dict = {}
@@ -85,7 +88,7 @@ def extract(task: Task, job: Job) -> Outcome:
         return Outcome(task.path, skipped.read_text(encoding="utf-8"), new=False)
     clock = Clock()
     try:
-        arrays = _see_and_hear(task, job, clock)
+        arrays, told = _see_and_hear(task, job, clock)
     except Exception as error:
         if isinstance(error, MemoryError) or getattr(error, "errno", 0) in _MACHINE:
             raise
@@ -94,7 +97,7 @@ def extract(task: Task, job: Job) -> Outcome:
         return Outcome(task.path, reason)
     _write(kept(job.out, task.path, DONE), lambda file: np.savez(file, **arrays))
     seconds = len(arrays["found"]) / FPS
-    return Outcome(task.path, None, seconds, clock.wall, clock.processor)
+    return Outcome(task.path, None, told, seconds, clock.wall, clock.processor)
 
 
 def read_extraction(out) -> dict:
@@ -154,8 +157,8 @@ def read_clip(out, path: str, names=tuple(ARRAYS)) -> dict[str, np.ndarray]:
         ) from None
 
 
-def _see_and_hear(task: Task, job: Job, clock: Clock) -> dict[str, np.ndarray]:
-    """ARRAYS of the clip."""
+def _see_and_hear(task: Task, job: Job, clock: Clock):
+    """(ARRAYS of the clip, what people should know of it or None)."""
     video = Path(job.corpus) / task.path
     with clock.stage("decode"):
         own_sound = video_info(video)["sound"]
@@ -170,9 +173,12 @@ def _see_and_hear(task: Task, job: Job, clock: Clock) -> dict[str, np.ndarray]:
     with clock.stage("features"):
         samples = len(seen.found) * FRAME
         waveform = np.pad(waveform[:samples], (0, max(0, samples - len(waveform))))
-        heard = audio_features(waveform, job.content)
+        offset = estimate(waveform, seen.landmarks)
+        late = offset.correction() if offset else 0
+        heard = audio_features(moved(waveform, late), job.content)
     found = seen._asdict() | seen.pose._asdict() | heard._asdict()
     found |= {"source_fps": seen.fps, "camera": tuple(seen.camera)}
+    found |= {"sound_offset": late}
     arrays = {name: np.asarray(found[name], dtype) for name, dtype in ARRAYS.items()}
     bad = [
         name
@@ -181,7 +187,7 @@ def _see_and_hear(task: Task, job: Job, clock: Clock) -> dict[str, np.ndarray]:
     ]
     if bad:
         raise UserError(f"{video}: {', '.join(bad)} with values that are not finite")
-    return arrays
+    return arrays, offset and offset.told()
 
 
 def _reason(error: Exception, corpus: str) -> str:

@@ -140,6 +140,8 @@ def run_pool(todo: list[Task], job: Job, workers: int, tally: Tally) -> None:
         nonlocal done
         done += 1
         tally.add(outcome)
+        if outcome.told:
+            print(f"{outcome.path}: {outcome.told}")
         shown = {"x real time": tally.real_time(), "skipped": tally.skipped}
         progress.update(done, shown)
 
@@ -298,7 +300,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", required=True, metavar="DIR")
     parser.add_argument("--workers", type=int, metavar="N", help="default: the cores")
     parser.add_argument("--face-model", metavar="FILE")
-    parser.add_argument("--content", default="auto", metavar="auto|log_mel|HUBERT")
+    kinds = "auto|speech_embedding|log_mel|HUBERT"
+    parser.add_argument("--content", default="auto", metavar=kinds)
     parser.add_argument("--again", action="store_true", help="try skipped clips again")
     parser.add_argument("--beam", action="store_true", help="run by Apache Beam")
     return parser

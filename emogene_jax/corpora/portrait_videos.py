@@ -17,7 +17,8 @@ from emogene_jax.corpora.records import CorpusRecords
 from emogene_jax.emotions import ALIASES
 
 _PATH = re.compile(
-    r"(train|validation|test)/([^/]+)/(?:([^/]+)/)?[^/]+\.(?:mp4|mov|mkv|avi|webm|m4v)",
+    r"(train|validation|test)/([^/]+)/(?:([^/]+)/)?[^/]+"
+    r"\.(?:mp4|mov|mkv|avi|webm|m4v|mpg|mpeg|ts|flv)",
     re.IGNORECASE,
 )
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from emogene_jax.audio.features import LOG_MEL, audio_features
+from emogene_jax.audio.features import FRAME, LOG_MEL, audio_features
+from emogene_jax.audio_to_motion.offset import estimate, moved
 from emogene_jax.emotions import emotion_of, intensity_of
 from emogene_jax.face.fit import calmest, find_morphable, fit_clips, rest_shapes
 from emogene_jax.face.tracking import find_model, track_video
@@ -27,8 +28,6 @@ from emogene_jax.portrait.pictures import FrameStore, cut_out_clips, resize
 from emogene_jax.portrait.schema import Portrait
 from emogene_jax.signals import (
     EMOTIONS,
-    FPS,
-    SAMPLE_RATE,
     Pose,
     UserError,
     landmarks_to_motion,
@@ -73,6 +72,7 @@ def prepare_portrait(
     content: dict | None = None,
     need_sound: bool = False,
     holdout_seconds: float | None = None,
+    sound_offset: int | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
     """Video files of one person -> a prepared portrait in `folder` (pack.load_portrait),
@@ -87,6 +87,7 @@ def prepare_portrait(
       content: which content features (audio.features); None = log-mel.
       need_sound: a neutral clip without sound is an error.
       holdout_seconds: of the end, from which nothing is measured; None = cut.held_out's.
+      sound_offset: frames by which the sound is late; None = found out of each clip.
       say: gets lines for people.
 
     Raises:
@@ -95,7 +96,6 @@ def prepare_portrait(
     folder, content = Path(folder), content or LOG_MEL
     refuse_other_files(folder)
     files, model = find_videos(videos), find_model(face_model)
-    morphable = find_morphable(face_model)
     looks = _look(files, model, size, need_sound, say)
     lengths = [look["frames"] for look in looks]
     known = sum(lengths) - (held := _held_out(sum(lengths), holdout_seconds))
@@ -105,21 +105,22 @@ def prepare_portrait(
     with FrameStore(folder.parent, max(size, _MATTE_SIZE)) as frames:
         points, found = _tracked(files, boxes, size, model, frames, known)
         calm = _calm(files[0], found[:known], numbers["emotion"][:known])
-        camera = model, size, centre, morphable
+        camera = model, size, centre, find_morphable(face_model)
         fit, pose, mesh, landmarks = fit_clips(points, lengths, *camera, known=known)
         at, seen = points[..., :2] * (frames.shape[1] / size), []
         coded = code_pictures(cut_out_clips(frames, at, lengths, known, size, seen))
-    background = fill_background(*(np.stack(layer) for layer in zip(*seen)))
     shapes = rest_shapes(mesh[:known], landmarks[:known], calm)
-    info = _info(files, boxes, looks, found, fit.error[:known], content, held)
+    clips = files, looks, lengths
+    sound, late = _listen(clips, landmarks[:known], content, sound_offset, say)
+    info = _info(files, boxes, looks, found, fit.error[:known], content, held, late)
     faces = dict(mesh=mesh, landmarks=landmarks, rest_mesh=shapes[0], rest=shapes[1])
     portrait = Portrait(
         **no_pictures(sum(lengths)),
-        background=resize(background, size),
+        background=resize(fill_background(*map(np.stack, zip(*seen))), size),
         **{name: part.astype(np.float32) for name, part in faces.items()},
         pose=pose,
         camera=fit.camera,
-        **_listen(files, looks, lengths, content),
+        **sound,
         **numbers,
         info=info,
     )
@@ -141,10 +142,15 @@ def _numbers(files, lengths) -> dict[str, np.ndarray]:
 def _framed(files, looks, crop, known: int, size: int):
     """(crop boxes of the clips, principal point), by what is seen in known frames."""
     lengths = [look["frames"] for look in looks]
-    usable = np.clip(known - np.cumsum(lengths) + lengths, 0, lengths)
+    usable = _usable(lengths, known)
     boxes = _crop_boxes(files, looks, crop, usable)
     learned = np.count_nonzero(usable)  # clips, the first ones
     return boxes, _centre(looks[:learned], boxes[:learned], size)
+
+
+def _usable(lengths, known: int) -> np.ndarray:
+    """How many frames of each clip are among the first `known` of all."""
+    return np.clip(known - np.cumsum(lengths) + lengths, 0, lengths)
 
 
 def _tracked(files, boxes, size, model, frames: FrameStore, known: int):
@@ -181,7 +187,7 @@ def _held_out(frames: int, seconds: float | None) -> int:
         return 0
 
 
-def _info(files, boxes, looks, found, error, content, held) -> dict:
+def _info(files, boxes, looks, found, error, content, held, late) -> dict:
     return {
         "sources": [file.name for file in files],
         "intensity": [intensity_of(file) for file in files],
@@ -192,6 +198,7 @@ def _info(files, boxes, looks, found, error, content, held) -> dict:
         "units": {"landmarks": "cm", "translation": "cm", "focal": "px"},
         "content": content,
         "held_out": held,
+        "sound_offset_frames": late,  # > 0: its sound was late, and is not any more
     }
 
 
@@ -290,27 +297,53 @@ def _track_clip(file, box, size, model, keep=None):
     return track.points * (size / side), track.found
 
 
-def _listen(files, looks, lengths, content) -> dict:
-    """The Portrait's audio fields; silence where a clip has no sound."""
-    from emogene_jax.audio.load import load_audio
+def _listen(clips, landmarks, content, sound_offset, say):
+    """(the Portrait's audio fields, by how many frames each clip's sound was late).
 
-    waveforms, heard = [], []
-    for file, look, frames in zip(files, looks, lengths, strict=True):
-        samples = frames * SAMPLE_RATE // FPS
-        waveform = load_audio(file) if look["sound"] else np.zeros(0, np.float32)
-        waveform = np.pad(waveform[:samples], (0, max(0, samples - len(waveform))))
-        waveforms.append(waveform.astype(np.float32))
-        heard.append(audio_features(waveforms[-1], content))
-    whole = np.concatenate(waveforms)
-    has_sound = any(look["sound"] for look in looks)
-    return {
+    clips: files, looks, lengths; landmarks: of the frames that may be learned from."""
+    files, looks, lengths = clips
+    waveforms = _waveforms(files, looks, lengths)
+    each = np.split(landmarks, np.cumsum(lengths)[:-1])
+    late = _late(files, waveforms, each, sound_offset, say)
+    waveforms = list(map(moved, waveforms, late))
+    heard = [audio_features(waveform, content) for waveform in waveforms]
+    whole = np.round(np.concatenate(waveforms) * 32767).astype(np.int16)
+    if not any(look["sound"] for look in looks):
+        whole = whole[:0]
+    fields = {
         "content": np.concatenate([part.content for part in heard]),
         "f0": np.concatenate([part.f0 for part in heard]),
         "speech": np.concatenate([part.speech for part in heard]),
-        "waveform": np.round(whole * 32767).astype(np.int16)
-        if has_sound
-        else whole[:0],
+        "waveform": whole,
     }
+    return fields, late
+
+
+def _waveforms(files, looks, lengths) -> list[np.ndarray]:
+    """The sound of each clip, as long as its picture; silence where it has none."""
+    from emogene_jax.audio.load import load_audio
+
+    waveforms = []
+    for file, look, frames in zip(files, looks, lengths, strict=True):
+        samples = frames * FRAME
+        waveform = load_audio(file) if look["sound"] else np.zeros(0, np.float32)
+        waveform = np.pad(waveform[:samples], (0, max(0, samples - len(waveform))))
+        waveforms.append(waveform.astype(np.float32))
+    return waveforms
+
+
+def _late(files, waveforms, landmarks, given: int | None, say) -> list[int]:
+    """By how many frames the sound of each clip is late: as `given`, or as those of its
+    landmarks show that may be learned from."""
+    if given is not None:
+        return [given] * len(files)
+    found = []
+    for file, waveform, seen in zip(files, waveforms, landmarks, strict=True):
+        offset = estimate(waveform[: len(seen) * FRAME], seen)
+        found.append(offset.correction() if offset else 0)
+        if offset and offset.told():
+            say(f"{file}: {offset.told()}")
+    return found
 
 
 def track_performance(video, face_model=None) -> tuple[np.ndarray, Pose, bool]:

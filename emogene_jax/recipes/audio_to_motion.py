@@ -1,11 +1,19 @@
-"""The audio-to-motion VAE, of a corpus or of one person: configs/audio_to_motion.py ->
-what is trained on what."""
+"""The audio-to-motion VAE, of a corpus or of one person, from nothing or from a generic
+one: configs/audio_to_motion.py -> what is trained on what."""
 
 import warnings
 from pathlib import Path
 
 import numpy as np
 
+from emogene_jax.audio.features import same_content
+from emogene_jax.audio_to_motion.generic import (
+    BUILT_IN,
+    Voice,
+    built_in,
+    reach,
+    spoken_motion,
+)
 from emogene_jax.audio_to_motion.lip_sync import LipSync
 from emogene_jax.audio_to_motion.stage import audio_to_motion_stage
 from emogene_jax.audio_to_motion.vae import AudioToMotion
@@ -30,7 +38,10 @@ def build(config, workdir: Path) -> Recipe:
     Raises:
         UserError: the expert has learned from other content than the data has.
     """
-    options = config.stage.to_dict()
+    options, start, sizes = config.stage.to_dict(), None, config.model.to_dict()
+    if config.frozen.generic:
+        start = voice_of(config.frozen.generic)
+        sizes = dict(start.sizes)
     if is_portrait(config.data):
         data, held, frames, content = _person(config, workdir)
         options |= {"batch_size": config.batch.batch_size, "frames": frames}
@@ -43,9 +54,41 @@ def build(config, workdir: Path) -> Recipe:
     heard = saved.config.get("config", {}).get("content") if saved else None
     of_same_content(config, content, heard, config.frozen.lip_sync)
     expert, frozen = _trusted(config, saved) if saved else (None, None)
-    model = AudioToMotion(**config.model.to_dict())
+    if start:
+        of_same_content(config, content, start.content, config.frozen.generic)
+        if is_portrait(config.data):
+            made = spoken_motion(start, data["content"], data["f0"])
+            sizes |= reach(made, data["motion"])
+        with config.unlocked():
+            config.model = sizes
+    model = AudioToMotion(**sizes)
     stage = audio_to_motion_stage(model, expert, **options, face=canonical_rest())
-    return Recipe(stage, data, held, frozen)
+    initial = start and (start.trained["params"], start.trained["aux"])
+    return Recipe(stage, data, held, frozen, initial=initial)
+
+
+def arg_of(training: Portrait) -> str:
+    """The config's argument by which a portrait's person is learned: adapted from the
+    built-in model, or from nothing where that hears other content."""
+    if same_content(training.info["content"], built_in().content) is None:
+        return "adapted"
+    return f"person,frames={len(training.clip)}"
+
+
+def voice_of(place) -> Voice:
+    """The generic model that a config names: the built-in one, or a work directory's.
+
+    Raises:
+        UserError: that is of another stage, or does not say what it hears.
+    """
+    if place == BUILT_IN:
+        return built_in()
+    saved = checkpoint.load(place)
+    config = saved.config.get("config", {})
+    if "encoder_layers" not in config.get("model", {}) or "content" not in config:
+        raise UserError(f"{place}: expected a work directory of audio_to_motion")
+    trained = {"params": saved.params, "aux": saved.aux}
+    return Voice(dict(config["model"]), trained, config["content"])
 
 
 def _trusted(config, saved: checkpoint.Saved):

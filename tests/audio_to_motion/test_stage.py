@@ -15,6 +15,7 @@ from emogene_jax.audio_to_motion.stage import (
     _disturb,
     _draw_neighbours,
     _draw_starts,
+    _in_own_reach,
     _spoken,
     audio_to_motion_stage,
     lip_sync_stage,
@@ -287,7 +288,7 @@ def test_half_of_the_windows_are_near_another():
 
 def test_disturbed_sound():
     batch = make_batch(64)
-    heard = _disturb(jax.random.key(0), batch, 0.5, 0.25)
+    heard = _disturb(jax.random.key(0), batch, 0.5, 0.0, 0.25)
     np.testing.assert_allclose((heard["content"] - batch["content"]).std(), 0.5, 0.02)
     silent = (heard["f0"] == 0).all(1)
     assert 0.1 < silent.mean() < 0.4
@@ -295,8 +296,23 @@ def test_disturbed_sound():
     np.testing.assert_allclose(change, change[:, :1] * np.ones(change.shape), 1e-5)
     assert 0.1 < np.log(change[:, 0]).std() < 0.4
     np.testing.assert_array_equal(heard["motion"], batch["motion"])
-    quiet = _disturb(jax.random.key(0), batch, 0.5, 0.0)
+    quiet = _disturb(jax.random.key(0), batch, 0.5, 0.0, 0.0)
     np.testing.assert_array_equal(quiet["f0"], batch["f0"])
+    deaf = _disturb(jax.random.key(0), batch, 0.0, 0.25, 0.0)["content"]
+    gone = (deaf == 0).all(1)  # of whole clips
+    assert 0.15 < gone.mean() < 0.35
+    kept = np.where(gone[:, None], 0, batch["content"] / 0.75)
+    np.testing.assert_allclose(deaf, kept, 1e-5)
+
+
+def test_in_its_own_reach_each_mouth_moves_as_far():
+    batch = make_batch(8)
+    far = dict(batch, motion=3 * batch["motion"])
+    one, other = (_in_own_reach(each, 0)["motion"] for each in (batch, far))
+    np.testing.assert_allclose(one, other, rtol=1e-4)
+    # What is hardly a mouth counts as the usual one: nothing explodes.
+    still = _in_own_reach(dict(batch, motion=1e-6 * batch["motion"]), 25)["motion"]
+    assert np.abs(still).max() < 1e-3
 
 
 @pytest.mark.parametrize("share, expected", [(0.5, 4), (0.25, 2), (1.0, 8), (0.1, 0)])

@@ -13,10 +13,10 @@ from emogene_jax.audio_to_motion.import_weights import official_name
 from emogene_jax.audio_to_motion.initial import initial_variables
 from emogene_jax.audio_to_motion.lip_sync import LipSync
 from emogene_jax.audio_to_motion.vae import AudioToMotion
-from emogene_jax.avatar.assemble import voice_of
 from emogene_jax.commands.create import heard_content
 from emogene_jax.motion_to_emotion.deformation import deform
 from emogene_jax.recipes import audio_to_motion
+from emogene_jax.recipes.audio_to_motion import voice_of
 from emogene_jax.recipes.motion_to_emotion import load_deformation
 from emogene_jax.signals import UserError
 from emogene_jax.train import checkpoint
@@ -111,7 +111,7 @@ KINDS = pytest.mark.parametrize("kind", ["safetensors", "trainer"])
 @pytest.mark.parametrize("batch", [1, 2])
 def test_vae_is_the_official_one(golden, kind, batch):
     workdir, io = golden("audio_to_motion", kind)
-    sizes, trained, _ = voice_of(checkpoint.load(workdir), workdir)
+    sizes, trained, _ = voice_of(workdir)
     model = AudioToMotion(**sizes)
     variables = {"params": trained["params"], **trained["aux"]}
     unit, rows = model.motion_scale, slice(0, batch)
@@ -133,7 +133,7 @@ def test_vae_is_the_official_one(golden, kind, batch):
 
 def test_flow_goes_there_and_back(golden):
     workdir, io = golden("audio_to_motion", "safetensors")
-    sizes, trained, _ = voice_of(checkpoint.load(workdir), workdir)
+    sizes, trained, _ = voice_of(workdir)
     variables = {"params": trained["params"], **trained["aux"]}
 
     def there_and_back(module, z, g):
@@ -190,7 +190,7 @@ def test_what_was_imported_is_recorded(tmp_path):
 
 def test_a_model_that_hears_something_else_is_refused(golden):
     workdir, _ = golden("audio_to_motion", "safetensors")
-    wanted = voice_of(checkpoint.load(workdir), workdir)[2]
+    wanted = voice_of(workdir)[2]
     assert wanted == {"type": "hubert", "channels": 1024}
     with pytest.raises(UserError, match="log_mel of 80.*hubert of 1024 channels"):
         heard_content("log_mel", workdir, wanted)
@@ -198,7 +198,7 @@ def test_a_model_that_hears_something_else_is_refused(golden):
         load_deformation(workdir)
     other, _ = golden("motion_to_emotion", "safetensors")
     with pytest.raises(UserError, match="of audio_to_motion"):
-        voice_of(checkpoint.load(other), other)
+        voice_of(other)
 
 
 def test_an_imported_expert_judges_a_training(tmp_path):

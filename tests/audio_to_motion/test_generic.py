@@ -1,0 +1,66 @@
+"""The built-in voice is there, small, and hears what is always at hand; a person's reach
+is how far their mouth moves beside it."""
+
+import jax
+import numpy as np
+import pytest
+
+from emogene_jax.audio.features import audio_features, choose_content
+from emogene_jax.audio_to_motion import generic
+from emogene_jax.audio_to_motion.generic import FILE, built_in, reach, spoken_motion
+from emogene_jax.audio_to_motion.loss import mouth_shape
+from emogene_jax.synthetic.takes import make_take
+
+
+def test_it_is_small_and_hears_the_speech_embedding():
+    assert FILE.stat().st_size <= 3_000_000
+    assert built_in().content == choose_content("speech_embedding")
+    leaves = jax.tree.leaves(built_in().trained)
+    assert all(leaf.dtype == np.float32 and np.isfinite(leaf).all() for leaf in leaves)
+
+
+def test_a_mouth_that_it_never_saw_follows_a_voice_that_it_never_heard():
+    """Even of the synthetic world, whose voices are no people's."""
+    fits = []
+    for speaker in range(3):
+        take = make_take(0, 900 + speaker, 900 + speaker)
+        heard = audio_features(take.waveform, built_in().content)
+        made = np.asarray(mouth_shape(spoken_motion(built_in(), *heard[:2])))
+        true = take.neutral_motion.reshape(len(made), -1)
+        fits.append(np.corrcoef(made[:, 0], np.asarray(mouth_shape(true))[:, 0])[0, 1])
+    assert np.mean(fits) > 0.3
+
+
+def test_padding_changes_nothing():
+    take = make_take(0, 1, 1)
+    heard = audio_features(take.waveform, built_in().content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generic, "PIECE", 4)
+        one = spoken_motion(built_in(), heard.content, heard.f0)
+    other = spoken_motion(built_in(), heard.content, heard.f0)
+    # Beyond the end its last sound goes on, and reaches back a little.
+    np.testing.assert_allclose(one[:-20], other[:-20], atol=1e-3)
+
+
+def test_written_and_read_again(tmp_path, monkeypatch):
+    file = tmp_path / "voice.safetensors"
+    generic.write_built_in(built_in(), file)
+    assert file.read_bytes() == FILE.read_bytes()
+
+
+def test_reach():
+    rng = np.random.default_rng(0)
+    motion = rng.normal(size=(200, 68, 3)).astype(np.float32)
+    far = motion * np.array([2.0, 3.0, 3.0], np.float32)
+    found = reach(motion.reshape(200, -1), far.reshape(200, -1))
+    assert found == {"reach_wide": pytest.approx(2), "reach_high": pytest.approx(3)}
+    still = reach(motion.reshape(200, -1), 0 * far.reshape(200, -1))
+    assert set(still.values()) == {generic.NARROWEST}
+    # A model that moves so far makes its motion so much larger.
+    sizes = built_in().sizes | found
+    one = spoken_motion(built_in(), np.zeros((20, 96)), np.zeros(20))
+    other = spoken_motion(
+        built_in()._replace(sizes=sizes), np.zeros((20, 96)), np.zeros(20)
+    )
+    expected = one.reshape(-1, 68, 3) * np.array([2.0, 3.0, 3.0])
+    np.testing.assert_allclose(other.reshape(-1, 68, 3), expected, rtol=1e-3, atol=1e-6)
