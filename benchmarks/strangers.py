@@ -1,12 +1,13 @@
 """Do lips follow the voice of someone whom nothing was learned from?
 
-    python benchmarks/strangers.py PEOPLE [--work DIR] [--content KIND ...] [--groups 6]
-                                   [--avatar german_20s] [--tiny]
+    python benchmarks/strangers.py [PEOPLE] [--work DIR] [--content KIND ...]
+                                   [--groups 6] [--avatar NAME] [--tiny]
 
 PEOPLE is a folder with index.tsv: a file a line (`*` = all that match, of one person),
-and in its fourth column whether it may train what is shipped. Every clip is tracked, its
-sound brought to its picture (`emogene prepare` does the same), and each person left out
-in turn, a group of people at a time:
+and in its fourth column whether it may train what is shipped; without it, people of the
+synthetic world, whose voices are no people's. Every clip is tracked, its sound brought to
+its picture (`emogene prepare` does the same), and each person left out in turn, a group
+of people at a time:
 
   ridge     ridge regression on windows of the same features, learned from all others
   nothing   one person's model, learned from the clip of --avatar alone
@@ -45,6 +46,7 @@ from emogene_jax.face.fit import at_rest
 from emogene_jax.recipes.recipe import Recipe, train_recipe
 from emogene_jax.recipes.run import stage_config
 from emogene_jax.signals import landmarks_to_motion
+from emogene_jax.synthetic.takes import make_take
 
 # Of ridge regression: frames on either side, and its strength.
 RIDGE = {"speech_embedding": (2, 30.0), "log_mel": (4, 300.0), "hubert": (2, 3000.0)}
@@ -66,12 +68,14 @@ class Person(NamedTuple):
 def main(tiny=False):
     """One line a kind of content and method."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("people", type=Path, metavar="PEOPLE")
+    parser.add_argument("people", nargs="?", type=Path, metavar="PEOPLE")
     parser.add_argument("--work", type=Path)
     kinds = ["speech_embedding", "log_mel"]
     parser.add_argument("--content", nargs="+", default=kinds, metavar="KIND")
     parser.add_argument("--groups", type=int, default=6)
-    parser.add_argument("--avatar", default="german_20s")
+    parser.add_argument(
+        "--avatar", help="whom voices are adapted to; default: the first"
+    )
     parser.add_argument("--tiny", action="store_true")
     args = parser.parse_args()
     tiny = tiny or args.tiny
@@ -79,8 +83,14 @@ def main(tiny=False):
     with tempfile.TemporaryDirectory() as folder:
         work = args.work or Path(folder)
         for kind in args.content:
-            people = heard(args.people, work, choose_content(kind))
-            compare(people, kind, args.avatar, args.groups, work / "runs", tiny)
+            content = choose_content(kind)
+            if args.people:
+                people = heard(args.people, work, content)
+            else:
+                people = synthetic(3 if tiny else 12, 1 if tiny else 4, content)
+            avatar = args.avatar or people[0].name
+            groups = 2 if tiny else args.groups
+            compare(people, kind, avatar, groups, work / "runs", tiny)
 
 
 def compare(people, kind, avatar, groups, work, tiny) -> None:
@@ -138,6 +148,25 @@ def heard(folder: Path, work: Path, content: dict) -> list[Person]:
             name = files[0].parent.name if "*" in pattern else files[0].stem
             parts = map(list, zip(*takes, strict=True))
             found.append(Person(name, shipped.startswith("yes"), *parts))
+    return found
+
+
+def synthetic(speakers: int, sentences: int, content: dict) -> list[Person]:
+    """As many of the synthetic world."""
+    found = []
+    for speaker in range(speakers):
+        takes = [make_take(0, speaker, 10 * speaker + n) for n in range(sentences)]
+        sounds = [audio_features(take.waveform, content) for take in takes]
+        motion = [take.neutral_motion for take in takes]
+        found.append(
+            Person(
+                f"speaker {speaker}",
+                False,
+                [sound.content for sound in sounds],
+                [sound.f0 for sound in sounds],
+                [x.reshape(len(x), -1).astype(np.float32) for x in motion],
+            )
+        )
     return found
 
 

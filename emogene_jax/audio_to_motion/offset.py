@@ -13,13 +13,13 @@ from emogene_jax.audio_to_motion.generic import FILE, Voice, built_in, spoken_mo
 from emogene_jax.audio_to_motion.loss import mouth_shape
 from emogene_jax.signals import FPS, landmarks_to_motion
 
-FURTHEST = 15  # frames, either way
+FURTHEST = 15  # frames, either way; of a short clip a PARTth of its length
+PART = 12
 SMALLEST = 2  # frames: less is not corrected
 STRANGE = 0.2  # correlation below which they do not
 FITS = 0.3  # correlation from which on sound and picture belong together
 # How far the best correlation stands out of those that are APART frames or more from it.
-CLEAR, APART = 0.12, 4
-LEAST = 25  # frames that have to overlap at any shift
+CLEAR, APART = 0.15, 4
 
 
 class Offset(NamedTuple):
@@ -64,8 +64,8 @@ def sound_offset(voice: Voice, content, f0, motion) -> Offset | None:
       content: [2T, F]; f0: [2T]; motion: [T, 68, 3] or [T, 204] in eye distances.
     """
     frames = len(motion)
-    furthest = min(FURTHEST, frames - LEAST)
-    if furthest < SMALLEST:
+    furthest = min(FURTHEST, frames // PART)
+    if furthest < APART:
         return None
     motion = np.asarray(motion).reshape(frames, -1)
     made = np.asarray(mouth_shape(spoken_motion(voice, content, f0)))

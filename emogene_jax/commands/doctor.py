@@ -14,7 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from emogene_jax import __version__, parallel
+from emogene_jax.audio.features import choose_content
 from emogene_jax.folders import cache_folder
+from emogene_jax.signals import UserError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "av")
 OPTIONAL = {
@@ -131,7 +133,12 @@ def _models() -> list[Row]:
 
     hubert = try_to_load_from_cache("facebook/hubert-large-ls960-ft", "config.json")
     text = f"weights in {Path(hubert).parent}" if hubert else "no weights on disk"
-    return [*rows, ("HuBERT", "note", text)]
+    rows.append(("HuBERT", "note", text))
+    try:
+        text = f"SHA-256 {choose_content('speech_embedding')['sha256'][:12]}"
+        return [*rows, ("speech embedding", "ok", text)]
+    except UserError as error:
+        return [*rows, ("speech embedding", "bad", str(error))]
 
 
 def _disk() -> list[Row]:

@@ -109,15 +109,13 @@ def prepare_portrait(
         fit, pose, mesh, landmarks = fit_clips(points, lengths, *camera, known=known)
         at, seen = points[..., :2] * (frames.shape[1] / size), []
         coded = code_pictures(cut_out_clips(frames, at, lengths, known, size, seen))
-    shapes = rest_shapes(mesh[:known], landmarks[:known], calm)
     clips = files, looks, lengths
     sound, late = _listen(clips, landmarks[:known], content, sound_offset, say)
     info = _info(files, boxes, looks, found, fit.error[:known], content, held, late)
-    faces = dict(mesh=mesh, landmarks=landmarks, rest_mesh=shapes[0], rest=shapes[1])
     portrait = Portrait(
         **no_pictures(sum(lengths)),
         background=resize(fill_background(*map(np.stack, zip(*seen))), size),
-        **{name: part.astype(np.float32) for name, part in faces.items()},
+        **_faces(mesh, landmarks, calm),
         pose=pose,
         camera=fit.camera,
         **sound,
@@ -125,6 +123,13 @@ def prepare_portrait(
         info=info,
     )
     save_portrait(portrait, folder, coded)
+
+
+def _faces(mesh, landmarks, calm) -> dict[str, np.ndarray]:
+    """The Portrait's shapes of the face, in float32; calm [n] bool, of the first frames."""
+    rest_mesh, rest = rest_shapes(mesh[: len(calm)], landmarks[: len(calm)], calm)
+    found = {"mesh": mesh, "landmarks": landmarks, "rest_mesh": rest_mesh, "rest": rest}
+    return {name: part.astype(np.float32) for name, part in found.items()}
 
 
 def _numbers(files, lengths) -> dict[str, np.ndarray]:
@@ -224,7 +229,7 @@ def _crop_boxes(files, looks, crop, usable) -> list[tuple[int, int, int]]:
     for file, look in zip(files, looks, strict=True):
         width, height = look["width"], look["height"]
         if crop == "auto":
-            box = _auto_box(width, height, _faces(look, looks, usable))
+            box = _auto_box(width, height, _faces_of(look, looks, usable))
         elif crop == "none":
             side = min(width, height)
             box = ((width - side) // 2, (height - side) // 2, side)
@@ -240,7 +245,7 @@ def _crop_boxes(files, looks, crop, usable) -> list[tuple[int, int, int]]:
     return boxes
 
 
-def _faces(look, looks, usable) -> np.ndarray:
+def _faces_of(look, looks, usable) -> np.ndarray:
     """Boxes [N, 4] px of the faces looked at in the usable frames of clips of one shape
     with `look`; its own, where there is none: another shape's would mean nothing."""
     shape = look["width"], look["height"]

@@ -232,7 +232,9 @@ def test_a_folder_holds_one_extraction(corpus, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "extraction.json").write_text(
-        json.dumps({"format": 1, "corpus": "mead", "content": tiny_corpora.LOG_MEL})
+        json.dumps(
+            {"format": clips.FORMAT, "corpus": "mead", "content": tiny_corpora.LOG_MEL}
+        )
     )
     with pytest.raises(UserError, match="corpus mead, expected crema_d"):
         extract.extract_corpus(crema_d.CORPUS, job_of(corpus, out))
