@@ -5,9 +5,9 @@
 
 PEOPLE is a folder with index.tsv: a file a line (`*` = all that match, of one person),
 and in its fourth column whether it may train what is shipped; without it, people of the
-synthetic world, whose voices are no people's. Every clip is tracked, its sound brought to
-its picture (`emogene prepare` does the same), and each person left out in turn, a group
-of people at a time:
+synthetic world, whose voices are no people's. Every clip is tracked, and its sound brought
+to its picture to the frame (`emogene prepare` does so from two frames on); clips whose
+sound is found nowhere are left out. Each person is left out in turn, a group at a time:
 
   ridge     ridge regression on windows of the same features, learned from all others
   nothing   one person's model, learned from the clip of --avatar alone
@@ -36,9 +36,9 @@ import timing
 from emogene_jax import parallel
 from emogene_jax.audio.features import FRAME, audio_features, choose_content
 from emogene_jax.audio.load import load_audio
-from emogene_jax.audio_to_motion.generic import Voice, built_in, reach, spoken_motion
+from emogene_jax.audio_to_motion.generic import Voice, as_far, built_in, spoken_motion
 from emogene_jax.audio_to_motion.loss import mouth_shape
-from emogene_jax.audio_to_motion.offset import moved
+from emogene_jax.audio_to_motion.offset import estimate, moved
 from emogene_jax.audio_to_motion.stage import audio_to_motion_stage
 from emogene_jax.audio_to_motion.vae import AudioToMotion
 from emogene_jax.corpora import clips
@@ -178,18 +178,21 @@ def seen(file: Path, root: Path, job: clips.Job, content: dict):
         print(f"{path}: left out: {outcome.reason}")
         return None
     clip = clips.read_clip(job.out, path)
-    landmarks, sound = (
-        clip["landmarks"],
-        (clip["content"].astype(np.float32), clip["f0"]),
-    )
-    if content != job.content:
-        samples = len(landmarks) * FRAME
-        waveform = load_audio(file)[:samples]
-        waveform = np.pad(waveform, (0, samples - len(waveform)))
-        sound = audio_features(moved(waveform, int(clip["sound_offset"])), content)[:2]
+    landmarks = clip["landmarks"]
+    samples = len(landmarks) * FRAME
+    waveform = load_audio(file)[:samples]
+    waveform = np.pad(waveform, (0, samples - len(waveform)))
+    offset = estimate(waveform, landmarks)
+    if offset and not offset.clear:
+        print(
+            f"{path}: left out: its sound fits no time (correlation {offset.fit:.2f})"
+        )
+        return None
+    late = offset.frames if offset else 0
+    sound = audio_features(moved(waveform, late), content)
     rest = np.median(landmarks[at_rest(landmarks, clip["found"])], axis=0)
     motion = landmarks_to_motion(landmarks, rest)
-    return *sound, motion.reshape(len(motion), -1)
+    return sound.content, sound.f0, motion.reshape(len(motion), -1)
 
 
 def learn(people: list[Person], work: Path, tiny: bool) -> Voice:
@@ -224,8 +227,7 @@ def train(people, starts, config, generic, work: Path, tiny: bool) -> Voice:
     }
     sizes = config.model.to_dict()
     if generic:
-        made = spoken_motion(generic, heard["content"], heard["f0"])
-        sizes = dict(generic.sizes) | reach(made, heard["motion"])
+        sizes = as_far(generic, *heard.values()).sizes
     if tiny:
         config.train.steps = 2
     config.train.ckpt_steps = config.train.val_steps = config.train.steps
@@ -238,8 +240,9 @@ def train(people, starts, config, generic, work: Path, tiny: bool) -> Voice:
     }
     start = generic and (generic.trained["params"], generic.trained["aux"])
     result = train_recipe(Recipe(stage, data, initial=start), config, work)
-    trained = {"params": result.ema_params, "aux": result.aux}
-    return Voice(sizes, trained, {})
+    voice = Voice(sizes, {"params": result.ema_params, "aux": result.aux}, {})
+    # As an avatar is assembled.
+    return as_far(voice, *heard.values()) if len(people) == 1 else voice
 
 
 def voiced(voice: Voice, person: Person) -> list[np.ndarray]:

@@ -71,10 +71,15 @@ def _spoken(model, params, aux, content, f0):
     return generate(model, params, aux, content, f0, jax.random.key(0), 0.0)
 
 
-def reach(made: np.ndarray, true: np.ndarray) -> dict[str, float]:
-    """How far a person's mouth moves beside what a voice makes of the same speech, motion
-    [T, 204] both, as AudioToMotion has it: sidewards as its corners, up and down as its
-    inner lips."""
-    far = [np.asarray(mouth_shape(motion)).std(0) for motion in (made, true)]
-    high, wide = np.clip(far[1] / np.maximum(far[0], 1e-6), NARROWEST, WIDEST)
-    return {"reach_wide": float(wide), "reach_high": float(high)}
+def as_far(voice: Voice, content, f0, motion) -> Voice:
+    """The voice, as far as a person moves: whose motion [T, 204] is that of the same
+    speech. What is learned by squared errors moves less than what it was learned from.
+
+    Sidewards it is their corners of the mouth that count, up and down their inner lips."""
+    made = spoken_motion(voice, content, f0)
+    far = [np.asarray(mouth_shape(part)).std(0) for part in (made, motion)]
+    ratio = np.clip(far[1] / np.maximum(far[0], 1e-6), NARROWEST, WIDEST)
+    sizes = dict(voice.sizes)
+    for name, factor in zip(("reach_high", "reach_wide"), ratio, strict=True):
+        sizes[name] = float(factor) * sizes.get(name, 1.0)
+    return voice._replace(sizes=sizes)

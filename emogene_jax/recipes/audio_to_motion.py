@@ -10,9 +10,8 @@ from emogene_jax.audio.features import same_content
 from emogene_jax.audio_to_motion.generic import (
     BUILT_IN,
     Voice,
+    as_far,
     built_in,
-    reach,
-    spoken_motion,
 )
 from emogene_jax.audio_to_motion.lip_sync import LipSync
 from emogene_jax.audio_to_motion.stage import audio_to_motion_stage
@@ -57,8 +56,7 @@ def build(config, workdir: Path) -> Recipe:
     if start:
         of_same_content(config, content, start.content, config.frozen.generic)
         if is_portrait(config.data):
-            made = spoken_motion(start, data["content"], data["f0"])
-            sizes |= reach(made, data["motion"])
+            sizes = as_far(start, data["content"], data["f0"], data["motion"]).sizes
         with config.unlocked():
             config.model = sizes
     model = AudioToMotion(**sizes)
@@ -89,6 +87,16 @@ def voice_of(place) -> Voice:
         raise UserError(f"{place}: expected a work directory of audio_to_motion")
     trained = {"params": saved.params, "aux": saved.aux}
     return Voice(dict(config["model"]), trained, config["content"])
+
+
+def of_person(voice: Voice, training: Portrait) -> Voice:
+    """A voice that moves a portrait's person as far as they do, if that can be told."""
+    if not len(training.waveform) or same_content(
+        training.info["content"], voice.content
+    ):
+        return voice
+    heard = _heard(training, takes_of(training))
+    return as_far(voice, heard["content"], heard["f0"], heard["motion"])
 
 
 def _trusted(config, saved: checkpoint.Saved):

@@ -7,7 +7,7 @@ import pytest
 
 from emogene_jax.audio.features import audio_features, choose_content
 from emogene_jax.audio_to_motion import generic
-from emogene_jax.audio_to_motion.generic import FILE, built_in, reach, spoken_motion
+from emogene_jax.audio_to_motion.generic import FILE, as_far, built_in, spoken_motion
 from emogene_jax.audio_to_motion.loss import mouth_shape
 from emogene_jax.synthetic.takes import make_take
 
@@ -48,19 +48,19 @@ def test_written_and_read_again(tmp_path, monkeypatch):
     assert file.read_bytes() == FILE.read_bytes()
 
 
-def test_reach():
-    rng = np.random.default_rng(0)
-    motion = rng.normal(size=(200, 68, 3)).astype(np.float32)
-    far = motion * np.array([2.0, 3.0, 3.0], np.float32)
-    found = reach(motion.reshape(200, -1), far.reshape(200, -1))
-    assert found == {"reach_wide": pytest.approx(2), "reach_high": pytest.approx(3)}
-    still = reach(motion.reshape(200, -1), 0 * far.reshape(200, -1))
-    assert set(still.values()) == {generic.NARROWEST}
-    # A model that moves so far makes its motion so much larger.
-    sizes = built_in().sizes | found
-    one = spoken_motion(built_in(), np.zeros((20, 96)), np.zeros(20))
-    other = spoken_motion(
-        built_in()._replace(sizes=sizes), np.zeros((20, 96)), np.zeros(20)
-    )
-    expected = one.reshape(-1, 68, 3) * np.array([2.0, 3.0, 3.0])
-    np.testing.assert_allclose(other.reshape(-1, 68, 3), expected, rtol=1e-3, atol=1e-6)
+def test_as_far_as_the_person_moves():
+    take = make_take(0, 1, 1)
+    heard = audio_features(take.waveform, built_in().content)[:2]
+    made = spoken_motion(built_in(), *heard).reshape(-1, 68, 3)
+    theirs = made * np.array([2.0, 3.0, 3.0], np.float32)
+    voice = as_far(built_in(), *heard, theirs.reshape(len(made), -1))
+    assert voice.sizes["reach_wide"] == pytest.approx(2, rel=1e-3)
+    assert voice.sizes["reach_high"] == pytest.approx(3, rel=1e-3)
+    further = spoken_motion(voice, *heard).reshape(-1, 68, 3)
+    np.testing.assert_allclose(further, theirs, rtol=1e-2, atol=1e-4)
+    # It is then as far, and stays so.
+    again = as_far(voice, *heard, theirs.reshape(len(made), -1))
+    assert again.sizes["reach_high"] == pytest.approx(3, rel=1e-2)
+    # Of a face that was lost nothing is believed.
+    still = as_far(built_in(), *heard, 0 * theirs.reshape(len(made), -1))
+    assert still.sizes["reach_high"] == generic.NARROWEST
