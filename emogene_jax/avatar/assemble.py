@@ -59,7 +59,7 @@ def assemble(parts: Parts) -> tuple[Avatar, Portrait, Portrait | None]:
     saved = {"head": head, "torso": torso, "audio_to_motion": heard}
     held = head.config["config"]["portrait"]["held_out"]
     training, held = parted(load_portrait(parts.portrait), held)
-    voice = of_person(voice_of(parts.audio_to_motion), training)
+    voice = voice_of(parts.audio_to_motion)
     size = TorsoSize(**model_of(torso, parts.torso))
     fields = head_fields(head, parts.head, training, size)
     sizes, trained, content = voice
@@ -86,6 +86,7 @@ def assemble(parts: Parts) -> tuple[Avatar, Portrait, Portrait | None]:
     )
     if told := voice_misfit(avatar):
         raise UserError(f"{parts.audio_to_motion}: not what its config says ({told})")
+    info["audio_to_motion"] = of_person(voice, training).sizes
     return avatar, training, held
 
 
