@@ -158,10 +158,12 @@ CHANGES = {
         "stage.content_dropout": 0.5,
         "stage.shape_weight": 3.0,
         "stage.spoken_share": 0.75,
-        "optimizer.learning_rate": 5e-4,
-        "train.steps": 150,
-        "train.val_steps": 150,
-        "train.ema": 0.98,
+        # Longer, and it follows the person's own voice no better and strangers' worse.
+        "optimizer.learning_rate": 2e-4,
+        "optimizer.warmup_steps": 10,
+        "train.steps": 50,
+        "train.val_steps": 50,
+        "train.ema": 0.9,
     },
     "demo": SMALL
     | common.demo(700)

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
+
+from emogene_jax.audio_to_motion.generic import built_in
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import strangers  # noqa: E402
@@ -43,8 +44,18 @@ def test_a_summary_is_of_people():
     assert told["width_interval"] == [0.6, 0.8]
 
 
-@pytest.mark.slow
 def test_tiny_answers_for_every_method(monkeypatch, capsys):
+    """With a voice that has been trained, in place of those that would be."""
+    asked = []
+
+    def train(people, starts, config, generic, work, tiny):
+        asked.append((len(people), generic is not None))
+        assert len(starts) and starts.max() < sum(
+            len(m) for p in people for m in p.motion
+        )
+        return built_in()
+
+    monkeypatch.setattr(strangers, "train", train)
     argv = ["strangers.py", "--tiny", "--content", "speech_embedding"]
     monkeypatch.setattr(sys, "argv", argv)
     strangers.main()
@@ -57,3 +68,12 @@ def test_tiny_answers_for_every_method(monkeypatch, capsys):
     assert rows["generic"]["all"]["people"] == 3
     assert rows["ours"]["all"]["people"] == 2  # not the avatar itself
     assert rows["built_in"]["all"]["opening"] > 0.2
+    # Nothing, ours; of each group the generic one, and that adapted.
+    assert asked == [
+        (1, False),
+        (1, True),
+        (1, False),
+        (1, True),
+        (2, False),
+        (1, True),
+    ]
