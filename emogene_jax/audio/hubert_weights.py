@@ -51,7 +51,7 @@ def _find_default() -> str | None:
     try:
         return str(from_hub(DEFAULT))
     except UserError as error:
-        print(f"no HuBERT features: {error}", file=sys.stderr)
+        print(f"the speech embedding in place of HuBERT: {error}", file=sys.stderr)
         return None
 
 

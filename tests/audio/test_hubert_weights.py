@@ -196,7 +196,9 @@ def test_a_hub_out_of_reach_is_said_once(hub, offline, monkeypatch, capsys):
     assert hubert_weights.find_hubert() is None
     assert time.monotonic() - start < 2 * hubert_weights.ATTEMPT + 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("no HuBERT features: facebook/hubert-large-ls960-ft: ")
+    assert line.startswith(
+        "the speech embedding in place of HuBERT: facebook/hubert-large-ls960-ft: "
+    )
     assert ("$HF_HUB_OFFLINE" if offline else "cannot be had") in line
 
 
