@@ -20,8 +20,9 @@ sound is found nowhere are left out. Each person is left out in turn, a group at
 Of what each makes of a stranger's speech: correlation with the tracked truth of the
 opening (inner lips) and the width (corners) of the mouth; by how many frames it would fit
 best (> 0: lips are late); and how far they move, as a part of the truth. One line a
-method, means over people with a 95 % interval (bootstrap over people). Settings were
-chosen on the people of even rank in the index (`chosen`), others are `reported`.
+method, means over people with a 95 % interval (bootstrap over people), of all and of
+`halves`: every other one of them, for who chooses a setting by one half and reports the
+other. The settings of 2026-11-28 were chosen with all people in view.
 """
 
 import argparse

@@ -49,7 +49,7 @@ def listed(names: list[str], most: int = 8) -> str:
 class AudioFeatures(NamedTuple):
     """What speech becomes before the audio-to-motion model sees it."""
 
-    content: np.ndarray  # [S, F] float32: log-mel or HuBERT, 50 per second
+    content: np.ndarray  # [S, F] float32 (audio.features), 50 per second
     f0: np.ndarray  # [S] float32, Hz; 0 = unvoiced
     speech: np.ndarray  # [T] bool: False inside a silent stretch
 

@@ -20,7 +20,7 @@ from emogene_jax.portrait.pack import load_portrait, portrait_digest
 from emogene_jax.portrait.schema import Portrait
 from emogene_jax.portrait.takes import takes_of
 from emogene_jax.pose.join import join_poses
-from emogene_jax.recipes.audio_to_motion import of_person, voice_of
+from emogene_jax.recipes.audio_to_motion import of_person, saved_voice
 from emogene_jax.recipes.motion_to_emotion import load_deformation
 from emogene_jax.recipes.person import from_arrays
 from emogene_jax.recipes.recipe import model_of
@@ -55,11 +55,11 @@ def assemble(parts: Parts) -> tuple[Avatar, Portrait, Portrait | None]:
         UserError: one is of another stage, or they do not fit each other.
     """
     head, torso = matching_fields(parts)
-    heard = checkpoint.load(parts.audio_to_motion)
-    saved = {"head": head, "torso": torso, "audio_to_motion": heard}
+    speaks = checkpoint.load(parts.audio_to_motion)
+    saved = {"head": head, "torso": torso, "audio_to_motion": speaks}
     held = head.config["config"]["portrait"]["held_out"]
     training, held = parted(load_portrait(parts.portrait), held)
-    voice = voice_of(parts.audio_to_motion)
+    voice = saved_voice(speaks, parts.audio_to_motion)
     size = TorsoSize(**model_of(torso, parts.torso))
     fields = head_fields(head, parts.head, training, size)
     sizes, trained, content = voice

@@ -16,7 +16,6 @@ from pathlib import Path
 from emogene_jax import __version__, parallel
 from emogene_jax.audio.features import choose_content
 from emogene_jax.folders import cache_folder
-from emogene_jax.signals import UserError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "av")
 OPTIONAL = {
@@ -37,7 +36,8 @@ Row = tuple[str, str, str]
 def examine() -> str:
     """A readable table of all checks. A check that fails is a row, not an exception."""
     rows = [("emogene_jax", "ok", f"{__version__}, Python {platform.python_version()}")]
-    for check in (_versions, _devices, _scatter, _optional, _models, _disk):
+    of_the_machine = (_versions, _devices, _scatter, _optional)
+    for check in (*of_the_machine, _models, _speech_embedding, _disk):
         rows += _guarded(check)
     width = max(len(topic) for topic, _, _ in rows)
     lines = [f"{topic:<{width}}  {state:<4}  {text}" for topic, state, text in rows]
@@ -133,12 +133,12 @@ def _models() -> list[Row]:
 
     hubert = try_to_load_from_cache("facebook/hubert-large-ls960-ft", "config.json")
     text = f"weights in {Path(hubert).parent}" if hubert else "no weights on disk"
-    rows.append(("HuBERT", "note", text))
-    try:
-        text = f"SHA-256 {choose_content('speech_embedding')['sha256'][:12]}"
-        return [*rows, ("speech embedding", "ok", text)]
-    except UserError as error:
-        return [*rows, ("speech embedding", "bad", str(error))]
+    return [*rows, ("HuBERT", "note", text)]
+
+
+def _speech_embedding() -> list[Row]:
+    digest = choose_content("speech_embedding")["sha256"]
+    return [("speech embedding", "ok", f"SHA-256 {digest[:12]}")]
 
 
 def _disk() -> list[Row]:

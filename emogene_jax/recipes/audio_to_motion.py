@@ -79,9 +79,17 @@ def voice_of(place) -> Voice:
     Raises:
         UserError: that is of another stage, or does not say what it hears.
     """
-    if place == BUILT_IN:
-        return built_in()
-    saved = checkpoint.load(place)
+    return (
+        built_in() if place == BUILT_IN else saved_voice(checkpoint.load(place), place)
+    )
+
+
+def saved_voice(saved: checkpoint.Saved, place) -> Voice:
+    """The voice that a work directory, `place`, holds.
+
+    Raises:
+        UserError: it is of another stage, or does not say what it hears.
+    """
     config = saved.config.get("config", {})
     if "encoder_layers" not in config.get("model", {}) or "content" not in config:
         raise UserError(f"{place}: expected a work directory of audio_to_motion")
