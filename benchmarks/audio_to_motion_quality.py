@@ -39,7 +39,7 @@ from emogene_jax.portrait.cut import some_frames
 from emogene_jax.portrait.pack import load_portrait, save_portrait
 from emogene_jax.portrait.schema import Portrait
 from emogene_jax.portrait.takes import takes_of
-from emogene_jax.recipes.audio_to_motion import arg_of
+from emogene_jax.recipes.audio_to_motion import arg_of, voice_of
 from emogene_jax.recipes.run import stage_config, train_from_config
 from emogene_jax.signals import FPS, SAMPLE_RATE, eye_distance
 from emogene_jax.synthetic.portrait import SPEAKER, synthetic_portrait
@@ -150,8 +150,9 @@ def learn(shown: Portrait, test: np.ndarray, tiny: bool):
         changes = {"data": str(data), "holdout_seconds": 0.0}
         config = stage_config("audio_to_motion", arg, changes)
         result = train_from_config(config, work)
-    model = AudioToMotion(**config.model.to_dict())  # with the person's reach
-    trained = result.ema_params, result.aux
+        voice = voice_of(work)
+    model = AudioToMotion(**voice.sizes)  # with the person's reach
+    trained = voice.trained["params"], voice.trained["aux"]
     return model, trained, result.seconds, config.train.steps
 
 

@@ -37,7 +37,13 @@ import timing
 from emogene_jax import parallel
 from emogene_jax.audio.features import FRAME, audio_features, choose_content
 from emogene_jax.audio.load import load_audio
-from emogene_jax.audio_to_motion.generic import Voice, as_far, built_in, spoken_motion
+from emogene_jax.audio_to_motion.generic import (
+    Voice,
+    as_far,
+    between,
+    built_in,
+    spoken_motion,
+)
 from emogene_jax.audio_to_motion.loss import mouth_shape
 from emogene_jax.audio_to_motion.offset import estimate, moved
 from emogene_jax.audio_to_motion.stage import audio_to_motion_stage
@@ -50,7 +56,7 @@ from emogene_jax.signals import landmarks_to_motion
 from emogene_jax.synthetic.takes import make_take
 
 # Of ridge regression: frames on either side, and its strength.
-RIDGE = {"speech_embedding": (2, 30.0), "log_mel": (4, 300.0), "hubert": (2, 3000.0)}
+RIDGE = {"speech_embedding": (2, 3e3), "log_mel": (4, 1e4), "hubert": (2, 3e3)}
 COUNTED = 400  # frames of a person, at most, that count in what all share
 FURTHEST = 8  # frames
 DRAWS = 2000  # of the bootstrap
@@ -241,7 +247,10 @@ def train(people, starts, config, generic, work: Path, tiny: bool) -> Voice:
     }
     start = generic and (generic.trained["params"], generic.trained["aux"])
     result = train_recipe(Recipe(stage, data, initial=start), config, work)
-    voice = Voice(sizes, {"params": result.ema_params, "aux": result.aux}, {})
+    trained = {"params": result.ema_params, "aux": result.aux}
+    if generic:
+        trained = between(generic.trained, trained, config.generic_share)
+    voice = Voice(sizes, trained, {})
     # As an avatar is assembled.
     return as_far(voice, *heard.values()) if len(people) == 1 else voice
 

@@ -37,7 +37,9 @@ def get_config(arg=""):
     config.world = common.world()
     config.frozen = ConfigDict(
         {
-            "lip_sync": "",  # a work directory; "" = no sync loss
+            # A work directory, or "built_in", which counts where the data is of what it
+            # hears; "" = no sync loss.
+            "lip_sync": "",
             # What it goes on from: a work directory, or "built_in"; its sizes count.
             "generic": "",
             # The expert's largest validation loss at which it is trusted. The official
@@ -45,6 +47,9 @@ def get_config(arg=""):
             "largest_sync_loss": 0.6,
         }
     )
+    # How much of `frozen.generic` is in what comes out, each weight between that one's and
+    # the learned one's: it follows the person, and still the others (Wortsman et al. 2022).
+    config.generic_share = 0.0
     # audio_to_motion.vae.AudioToMotion
     config.model = ConfigDict(
         {
@@ -143,26 +148,31 @@ CHANGES = {
     | PERSON
     | {
         "model.hidden": 64,
-        "stage.content_dropout": 0.5,
-        "stage.shape_weight": 3.0,
+        "frozen.lip_sync": "built_in",
+        "stage.sync_weight": 0.4,
+        "stage.content_dropout": 0.3,
+        "stage.shape_weight": 10.0,
         "stage.spoken_share": 0.75,
-        "stage.reach_prior": 25,
+        "stage.reach_prior": 100,
         "batch.batch_size": 32,
-        "train.steps": 600,
-        "train.val_steps": 200,
+        "optimizer.learning_rate": 1e-3,
+        "train.steps": 500,
+        "train.val_steps": 250,
     },
     "person": SMALL | PERSON,
     "adapted": PERSON
     | {
         "frozen.generic": "built_in",
-        "stage.content_dropout": 0.5,
-        "stage.shape_weight": 3.0,
+        "frozen.lip_sync": "built_in",
+        "generic_share": 0.5,
+        "stage.sync_weight": 0.4,
+        "stage.content_dropout": 0.3,
+        "stage.shape_weight": 10.0,
         "stage.spoken_share": 0.75,
-        # Longer, and it follows the person's own voice no better and strangers' worse.
-        "optimizer.learning_rate": 2e-4,
+        "optimizer.learning_rate": 1e-3,
         "optimizer.warmup_steps": 10,
-        "train.steps": 50,
-        "train.val_steps": 50,
+        "train.steps": 100,
+        "train.val_steps": 100,
         "train.ema": 0.9,
     },
     "demo": SMALL

@@ -17,14 +17,16 @@ from ml_collections import ConfigDict
 
 
 def get_config(arg=""):
-    variant, _ = common.read_arg(arg, ("", "demo", "tiny"))
+    variant, _ = common.read_arg(arg, ("", "generic", "demo", "tiny"))
     config = common.begin("lip_sync", "val_accuracy", "highest")
     # Data is "synthetic", or a folder of clip records (input/records.py).
     config.world = common.world()
     # audio_to_motion.lip_sync.LipSync
     config.model = ConfigDict({"channels": 512, "motion_scale": 20.0})
     # audio_to_motion.stage.lip_sync_stage
-    config.stage = ConfigDict({"windows_per_clip": 4})
+    config.stage = ConfigDict(
+        {"windows_per_clip": 4, "content_noise": 0.0, "content_dropout": 0.0}
+    )
     # input.batches.clip_batches
     config.batch = ConfigDict({"batch_size": 1024, "frames": (50,), "neutral": False})
     # train.state.Optimizer; the rate is for 1024 clips over all devices and hosts
@@ -48,6 +50,19 @@ def get_config(arg=""):
 
 CHANGES = {
     "": {},
+    "generic": {
+        "model.channels": 96,
+        "stage.windows_per_clip": 8,
+        "stage.content_noise": 0.3,
+        "stage.content_dropout": 0.3,
+        "batch.batch_size": 64,
+        "optimizer.learning_rate": 1e-3,
+        "optimizer.warmup_steps": 40,
+        "train.steps": 600,
+        "train.ckpt_steps": 300,
+        "train.val_steps": 100,
+        "train.ema": 0.99,
+    },
     "demo": common.demo(400) | {"model.channels": 128, "batch.batch_size": 32},
     "tiny": common.streamed_tiny()
     | {"model.channels": 32, "batch.batch_size": 8, "batch.frames": (20,)},

@@ -1,11 +1,14 @@
-"""Makes the built-in audio-to-motion model (docs/generic_voice.md):
+"""Makes the built-in audio-to-motion model and lip-sync expert (docs/generic_voice.md):
 
     python launch/generic_voice.py FOLDER --work DIR [--face-model FILE]
 
 FOLDER holds talking people as emogene_jax/corpora/portrait_videos.py says, train/ and
-validation/. Twice: clips are extracted, with their sound brought to their picture as far
-as the model of the round before can tell, and `audio_to_motion:generic` is trained on
-their records. The result replaces emogene_jax/audio_to_motion/generic.safetensors.
+validation/. First the principal components of what is heard in train/ are found. Then,
+twice, clips are extracted, with their sound brought to their picture as far as the model
+of the round before can tell, and `lip_sync:generic` and `audio_to_motion:generic` are
+trained on their records. The results replace speech_embedding_components.safetensors in
+emogene_jax/audio/, generic.safetensors and lip_sync.safetensors in
+emogene_jax/audio_to_motion/.
 """
 
 import argparse
@@ -14,25 +17,36 @@ import subprocess
 import sys
 from pathlib import Path
 
-from emogene_jax.audio_to_motion.generic import FILE, write_built_in
-from emogene_jax.recipes.audio_to_motion import voice_of
+from emogene_jax.audio.load import load_audio
+from emogene_jax.audio.speech_embedding import write_components
+from emogene_jax.audio_to_motion.generic import EXPERT_FILE, FILE, write_built_in
+from emogene_jax.corpora.corpus import find_clips
+from emogene_jax.corpora.portrait_videos import CORPUS
+from emogene_jax.recipes.audio_to_motion import expert_of, voice_of
 
 ROUNDS = 2
 
 
 def main(folder: str, work: Path, more: list[str]) -> None:
-    """Both rounds. more: further arguments of the extraction."""
+    """Components, and both rounds. more: further arguments of the extraction."""
     shutil.rmtree(work, ignore_errors=True)
     FILE.unlink(missing_ok=True)
+    clips = [path for path in find_clips(CORPUS, folder) if path.startswith("train/")]
+    write_components(load_audio(Path(folder, path)) for path in clips)
     for number in range(1, ROUNDS + 1):
-        clips, trained = work / f"clips-{number}", work / f"trained-{number}"
+        clips = work / f"clips-{number}"
         asked = ["portrait_videos", folder, "--out", clips, *more]
         run("emogene_jax.corpora.extract", *asked, "--content", "speech_embedding")
-        data = f"--config.data={clips / 'records'}"
-        config = "audio_to_motion:generic"
-        run("emogene_jax.cli", "train", "--config", config, "--workdir", trained, data)
-        write_built_in(voice_of(trained))
-        print(f"{FILE}: {FILE.stat().st_size / 1e6:.2f} MB, round {number}")
+        data = clips / "records"
+        for stage, file, read in (
+            ("lip_sync", EXPERT_FILE, expert_of),
+            ("audio_to_motion", FILE, voice_of),
+        ):
+            trained = work / f"{stage}-{number}"
+            asked = ["--config", f"{stage}:generic", f"--config.data={data}"]
+            run("emogene_jax.cli", "train", *asked, "--workdir", trained)
+            write_built_in(read(trained), file)
+            print(f"{file}: {file.stat().st_size / 1e6:.2f} MB, round {number}")
 
 
 def run(module: str, *arguments) -> None:

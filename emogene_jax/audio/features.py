@@ -2,13 +2,13 @@
 
 Which content features something was learned from is decided once, when it is learned,
 and stored with it as a dict: {"type": "log_mel", "channels": 80}; {"type":
-"speech_embedding", "channels": 96, "sha256": of its weights}; or {"type": "hubert",
-"channels": 1024, "model": a checkpoint's folder or its name on the hub, "revision": its
-commit there, "sha256": of its weights (hubert_weights.checksum)}. Where nobody has said
-the last, as in official weights, any HuBERT of as many channels will do.
+"speech_embedding", "channels": 96, "sha256": of its weights and components}; or {"type":
+"hubert", "channels": 1024, "model": a checkpoint's folder or its name on the hub,
+"revision": its commit there, "sha256": of its weights (hubert_weights.checksum)}. Where
+nobody has said the last, as in official weights, any HuBERT of as many channels will do.
 
 How far each hears ahead, beside the 10 ms of half a step: log_mel 10 ms, speech_embedding
-381 ms, HuBERT the rest of its window of 20 s.
+201 ms, HuBERT the rest of its window of 20 s.
 """
 
 import functools

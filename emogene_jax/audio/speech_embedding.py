@@ -7,17 +7,21 @@ at a time. Asked every 20 ms, windows share nearly all they compute: here the ne
 over the whole sound at once, its poolings dilated instead of strided from the second on,
 which gives the same numbers at a 25th of the time.
 
-Step s is the embedding of the 782 ms around its middle: it hears 391 ms ahead. As with
-log_mel, numbers are relative to the recording: its level is brought to LEVEL first, and
-from each channel its mean over the active steps is taken away, mixed with 1 s of average
-speech; the rest is divided by the channel's deviation in average speech.
+What its 15th of 20 convolutions hears tells more of a mouth than its last one, which is of
+whole words (benchmarks/NOTES.md): content is that, 192 numbers, beside the 32 mel energies
+of the moment, in their first 96 principal components.
+
+Step s is of the 422 ms around its middle: it hears 211 ms ahead. As with log_mel, numbers
+are relative to the recording: its level is brought to LEVEL first, and from each channel
+its mean over the active steps is taken away, mixed with 1 s of average speech.
 """
 
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,23 +32,35 @@ CHANNELS = 96
 LEVEL = 0.1  # rms of loud steps, full scale = 1
 SILENT = 1e-4  # rms; a recording whose loud steps are below is silent
 ACTIVE = 0.01  # of the loud steps' rms, -40 dB
-MEL_HOP, MEL_FRAMES = 160, 76  # samples; mel frames of a window
-MEL_WIDTH = 512  # samples of a mel frame
-WIDTH = (MEL_FRAMES - 1) * MEL_HOP + MEL_WIDTH  # samples of a window: 782 ms
+DEPTH = 15  # convolutions
+MEL_HOP, MEL_FRAMES = 160, 40  # samples; mel frames that DEPTH convolutions see
+MEL_WIDTH, MEL_BANDS = 512, 32  # samples of a mel frame
+WIDTH = (MEL_FRAMES - 1) * MEL_HOP + MEL_WIDTH  # samples of a window: 422 ms
+MIDDLE = MEL_FRAMES // 2 - 1  # the first of the two mel frames in a window's middle
 PRIOR_STEPS = 50
 BLOCK = 1000  # steps
 FLOOR_DB = 80.0  # below the loudest of the recording, mel energies are cut off
 # After which of the convolutions there is a pooling, and whether over time as well.
-POOLS = {2: True, 6: False, 10: True, 14: False, 18: True}
+POOLS = {2: True, 6: False, 10: True, 14: False}
 _FILES = ("melspectrogram.onnx", "embedding_model.onnx")
-# Mean and deviation [2, 96] of the speech that docs/generic_voice.md lists.
-_AVERAGE = Path(__file__).with_name("speech_embedding_average.npy")
+# {"average": [96], "basis": [224, 96]}, of the speech that docs/generic_voice.md lists.
+COMPONENTS = Path(__file__).with_name("speech_embedding_components.safetensors")
+
+
+class _Recording(NamedTuple):
+    """What is found out of a recording before its features are made."""
+
+    steps: int
+    gain: float  # that brings it to LEVEL
+    active: np.ndarray  # [S] bool: steps that are not silent
+    top: float  # the largest mel energy
 
 
 @functools.cache
 def content() -> dict:
     """What an avatar remembers of these features (audio.features)."""
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in _located()))
+    files = [*_located(), COMPONENTS]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in files))
     return {
         "type": "speech_embedding",
         "channels": CHANNELS,
@@ -63,38 +79,84 @@ def speech_embedding(waveform, steps: int | None = None) -> np.ndarray:
 def speech_embedding_pieces(waveform, steps: int | None = None) -> Iterator[np.ndarray]:
     """speech_embedding in pieces [n, 96], in constant memory: it goes over the waveform,
     which can be a load.StoredSound, four times."""
+    recording = _survey(waveform, steps)
+    average, basis = _components()
+    total, done = PRIOR_STEPS * average, 0
+    for piece in _raw(waveform, recording):
+        active = recording.active[done : done + len(piece)]
+        total = total + (piece[active] @ basis).sum(0)
+        done += len(piece)
+    mean = total / (PRIOR_STEPS + recording.active.sum())
+    for piece in _raw(waveform, recording):
+        yield (piece @ basis - mean).astype(np.float32)
+
+
+def write_components(waveforms: Iterable[np.ndarray], file: Path = COMPONENTS) -> None:
+    """Finds the principal components of what is heard in speech, and the average.
+
+    What is heard by the network and the mel energies count the same; all components
+    together have a mean square of 1.
+    """
+    from safetensors.numpy import save_file
+
+    counts, sums, within = [], [], 0.0
+    for waveform in waveforms:
+        recording = _survey(waveform)
+        heard = np.concatenate(list(_raw(waveform, recording)))[recording.active]
+        if not len(heard):
+            continue
+        heard = heard.astype(np.float64)
+        counts.append(len(heard))
+        sums.append(heard.sum(0))
+        apart = heard - heard.mean(0)
+        within = within + apart.T @ apart
+    within = within / sum(counts)
+    network, mel = np.split(np.diag(within), [-MEL_BANDS])
+    scale = np.concatenate([np.full(len(x), x.mean() ** -0.5) for x in (network, mel)])
+    found, directions = np.linalg.eigh(within * np.outer(scale, scale))
+    best = np.argsort(found)[::-1][:CHANNELS]
+    basis = scale[:, None] * directions[:, best] / np.sqrt(found[best].mean())
+    average = np.sum(sums, 0) / sum(counts) @ basis
+    parts = {"average": average, "basis": basis}
+    # safetensors writes memory as it lies.
+    parts = {name: np.ascontiguousarray(x, np.float32) for name, x in parts.items()}
+    save_file(parts, str(file))
+
+
+@functools.cache
+def _components() -> tuple[np.ndarray, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    read = load_file(str(COMPONENTS))
+    return read["average"], read["basis"]
+
+
+def _survey(waveform, steps: int | None = None) -> _Recording:
     steps = step_count(waveform) if steps is None else steps
     loud = np.concatenate(
         [np.sqrt(np.mean(x**2, axis=1)) for x in blocks(waveform, HOP, steps)]
     )
     level = np.percentile(loud, 95)
-    gain = LEVEL / level if level > SILENT else 1.0
-    active = loud >= ACTIVE * level
+    silent = level <= SILENT
+    gain = 1.0 if silent else LEVEL / level
+    active = (loud >= ACTIVE * level) & (not silent)
     top = max(energy.max() for energy in _energies(waveform, steps, gain))
-    average, deviation = np.load(_AVERAGE, allow_pickle=False)
-    total, done = PRIOR_STEPS * average, 0
-    for piece in _raw(waveform, steps, gain, top):
-        total = total + piece[active[done : done + len(piece)]].sum(0)
-        done += len(piece)
-    mean = total / (PRIOR_STEPS + active.sum())
-    for piece in _raw(waveform, steps, gain, top):
-        yield ((piece - mean) / deviation).astype(np.float32)
+    return _Recording(steps, gain, active, top)
 
 
-def _raw(waveform, steps: int, gain: float, top: float) -> Iterator[np.ndarray]:
-    """Embeddings in pieces [n, 96] as the network makes them. top: the largest mel
-    energy of the recording."""
-    done = 0
-    for energy in _energies(waveform, steps, gain):
-        decibels = 10 * np.log10(energy)
-        decibels = np.maximum(decibels, 10 * np.log10(top) - FLOOR_DB)
-        piece = np.asarray(_network()(decibels / 10 + 2))
-        yield piece[: steps - done]
+def _raw(waveform, recording: _Recording) -> Iterator[np.ndarray]:
+    """What is heard in pieces [n, 192 + 32]: by the network, and as mel energies."""
+    lowest, done = 10 * np.log10(recording.top) - FLOOR_DB, 0
+    for energy in _energies(waveform, recording.steps, recording.gain):
+        mel = np.maximum(10 * np.log10(energy), lowest) / 10 + 2
+        pair = mel[MIDDLE:][: 2 * BLOCK].reshape(BLOCK, 2, -1)
+        piece = np.concatenate([np.asarray(_network()(mel)), pair.mean(1)], axis=1)
+        yield piece[: recording.steps - done]
         done += len(piece)
 
 
 def _energies(waveform, steps: int, gain: float) -> Iterator[np.ndarray]:
-    """Mel energies [2 * BLOCK + 74, 32] of the windows of BLOCK steps each; beyond the
+    """Mel energies [2 * BLOCK + 38, 32] of the windows of BLOCK steps each; beyond the
     ends of the sound there are zeros."""
     real, imaginary, filters = _mel_weights()
     side = (WIDTH - HOP) // 2
@@ -119,15 +181,14 @@ def _mel_weights() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @functools.cache
 def _network():
-    """mel [2n + 74, 32] -> embeddings [n, 96], jitted."""
+    """mel [2n + 38, 32] -> what DEPTH convolutions hear [n, 192], jitted."""
     import jax
     import jax.numpy as jnp
 
     read = _weights(_FILES[1])
-    names = ["conv2d", *(f"conv2d_{i}" for i in range(1, 19))]
+    names = ["conv2d", *(f"conv2d_{i}" for i in range(1, DEPTH))]
     parts = ("Conv2D_weights_fused_bn", "Conv2D_bias_fused_bn")
     layers = [tuple(read[f"model/{name}/{part}"] for part in parts) for name in names]
-    last = read["model/conv2d_19/Conv2D/ReadVariableOp:0"]
     (lowest,) = read["const_fold_opt__287"].ravel()
 
     def convolve(x, kernel, dilation):
@@ -156,7 +217,7 @@ def _network():
                     x = x[:, ::2]
                 else:
                     dilation *= 2
-        return convolve(x, last, dilation)[0, :, 0]
+        return x.reshape(x.shape[1], -1)
 
     return run
 

@@ -1,7 +1,8 @@
-"""The built-in audio-to-motion model: what many people's mouths do when they speak
-(docs/generic_voice.md says whose), and how one person's differ from it.
+"""What is built in of speech: an audio-to-motion model of what many people's mouths do
+when they speak (docs/generic_voice.md says whose), and how one person's differ from it;
+and a lip-sync expert of the same people.
 
-It is what launch/generic_voice.py has trained, in half precision, beside this file.
+Both are what launch/generic_voice.py has trained, in half precision, beside this file.
 """
 
 import functools
@@ -13,11 +14,18 @@ import jax
 import numpy as np
 from flax import traverse_util
 
+from emogene_jax.audio_to_motion.lip_sync import (
+    LipSync,
+    Sync,
+    clip_sync,
+    window_embeddings,
+)
 from emogene_jax.audio_to_motion.loss import mouth_shape
 from emogene_jax.audio_to_motion.vae import AudioToMotion, generate
 
-BUILT_IN = "built_in"  # its name in configs
+BUILT_IN = "built_in"  # the name of either in configs
 FILE = Path(__file__).with_name("generic.safetensors")
+EXPERT_FILE = Path(__file__).with_name("lip_sync.safetensors")
 PIECE = 250  # frames
 NARROWEST, WIDEST = 0.25, 4.0  # of a person's reach: beyond, tracking has gone wrong
 
@@ -30,27 +38,57 @@ class Voice(NamedTuple):
     content: dict[str, Any]  # what it hears (audio.features)
 
 
+class Expert(NamedTuple):
+    """A lip-sync expert that has been trained."""
+
+    sizes: dict[str, Any]  # LipSync's
+    trained: dict[str, Any]
+    content: dict[str, Any]
+
+
 @functools.cache
 def built_in() -> Voice:
-    """The one that comes with the package."""
-    from safetensors import safe_open
-
-    with safe_open(str(FILE), "numpy") as file:
-        told = json.loads(file.metadata()["voice"])
-        flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    tree = traverse_util.unflatten_dict(flat, sep="/")
-    trained = jax.tree.map(lambda leaf: leaf.astype(np.float32), tree)
-    return Voice(told["sizes"], trained, told["content"])
+    """The voice that comes with the package."""
+    return Voice(*_read(FILE))
 
 
-def write_built_in(voice: Voice, file: Path = FILE) -> None:
-    """Makes `voice` the built-in one."""
+@functools.cache
+def built_in_expert() -> Expert:
+    """The expert that comes with the package."""
+    return Expert(*_read(EXPERT_FILE))
+
+
+def write_built_in(model: Voice | Expert, file: Path) -> None:
+    """Makes `model` the built-in one; file: FILE or EXPERT_FILE."""
     from safetensors.numpy import save_file
 
-    flat = traverse_util.flatten_dict(voice.trained, sep="/")
-    half = {name: np.asarray(leaf, np.float16) for name, leaf in flat.items()}
-    told = {"sizes": voice.sizes, "content": voice.content}
-    save_file(half, str(file), metadata={"voice": json.dumps(told)})
+    flat = traverse_util.flatten_dict(model.trained, sep="/")
+    half = {name: np.ascontiguousarray(x, np.float16) for name, x in flat.items()}
+    told = {"sizes": model.sizes, "content": model.content}
+    save_file(half, str(file), metadata={"model": json.dumps(told)})
+    file.chmod(0o644)
+
+
+def _read(file: Path) -> tuple[dict, dict, dict]:
+    """(sizes, trained in full precision, content) of a file of write_built_in."""
+    from safetensors import safe_open
+
+    with safe_open(str(file), "numpy") as opened:
+        told = json.loads(opened.metadata()["model"])
+        names = opened.keys()
+        flat = {name: opened.get_tensor(name) for name in names}
+    tree = traverse_util.unflatten_dict(flat, sep="/")
+    trained = jax.tree.map(lambda leaf: leaf.astype(np.float32), tree)
+    return told["sizes"], trained, told["content"]
+
+
+def sync_of(expert: Expert, content, motion) -> Sync | None:
+    """How well motion [T, 204] in eye distances says a sound, content [2T, F]; None where
+    it is too short to tell."""
+    model, trained = LipSync(**expert.sizes), expert.trained
+    both = np.asarray(content, np.float32), np.asarray(motion, np.float32)
+    embed = jax.jit(window_embeddings, static_argnums=0)
+    return clip_sync(*embed(model, trained["params"], trained["aux"], *both))
 
 
 def spoken_motion(voice: Voice, content, f0) -> np.ndarray:
@@ -69,6 +107,16 @@ def spoken_motion(voice: Voice, content, f0) -> np.ndarray:
 @jax.jit(static_argnums=0)
 def _spoken(model, params, aux, content, f0):
     return generate(model, params, aux, content, f0, jax.random.key(0), 0.0)
+
+
+def between(start: dict, learned: dict, share: float) -> dict:
+    """The weights between those that a training started from and those that it ended
+    with: `share` of the former. A model that has learned one person's speech has forgotten
+    some of the others'; half-way it is as good on theirs as before, and better on others'
+    than at the end (Wortsman et al. 2022, weight-space ensembles)."""
+    return jax.tree.map(
+        lambda a, b: share * np.asarray(a) + (1 - share) * np.asarray(b), start, learned
+    )
 
 
 def as_far(voice: Voice, content, f0, motion) -> Voice:

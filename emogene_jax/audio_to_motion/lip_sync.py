@@ -6,13 +6,17 @@ landmarks 48..67, content [N, 10, F]. Defaults are the official release's sizes,
 the parameter tree keeps its names (import_weights.py).
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from emogene_jax.landmarks import MOUTH
 
 WINDOW = 5  # frames; 10 audio steps
+FURTHEST = 15  # frames: how late or early a sound is looked for
 # Of each layer after a tower's first: parts of the full width, stride, residual. The
 # stride of the layer marked None is the tower's own.
 LAYERS = (
@@ -27,6 +31,13 @@ LAYERS = (
     (1, 1, True),
     (1, 1, False),
 )
+
+
+class Sync(NamedTuple):
+    """How well the lips of a clip say its sound."""
+
+    confidence: float  # at that offset, above the median of all offsets; in [0, 1]
+    offset: int  # frames; > 0 = the sound is late
 
 
 class ConvNorm(nn.Module):
@@ -151,3 +162,18 @@ def offset_accuracy(
     off = (distance >= smallest) & (distance <= largest)
     won = (confidence < jnp.diagonal(confidence)[:, None]) & off
     return jnp.sum(won, axis=1) / jnp.sum(off, axis=1)
+
+
+def clip_sync(audio: np.ndarray, mouth: np.ndarray) -> Sync | None:
+    """What SyncNet's authors report of a clip (Chung & Zisserman 2016), of its windows'
+    embeddings [N, channels]: by how much the sound is late, and how far the mean
+    confidence there is above the median of all offsets. None = too short to tell."""
+    audio, mouth = np.asarray(audio), np.asarray(mouth)
+    count = len(audio)
+    if count < 2 * FURTHEST:
+        return None
+    confidence = audio @ mouth.T
+    offsets = range(-FURTHEST, FURTHEST + 1)
+    means = [np.mean(np.diagonal(confidence, -late)) for late in offsets]
+    best = int(np.argmax(means))
+    return Sync(float(means[best] - np.median(means)), offsets[best])

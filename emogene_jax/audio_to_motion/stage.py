@@ -6,12 +6,19 @@ statistics. Resident data of one person: content [S, F], f0 [S], motion [T, 204]
 blink [T], start_ok [n] int32, the frames from which a window may start.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from emogene_jax.audio_to_motion.batch import (
+    NEAR_OFFSETS,
+    disturb,
+    draw_neighbours,
+    draw_starts,
+    in_own_reach,
+    masked,
+    window_sampler,
+)
 from emogene_jax.audio_to_motion.initial import initial_variables
 from emogene_jax.audio_to_motion.lip_sync import (
     WINDOW,
@@ -32,111 +39,12 @@ from emogene_jax.audio_to_motion.vae import AudioToMotion, generate, latent_step
 from emogene_jax.signals import Stage
 from emogene_jax.train.board import heatmap, motion_video
 
-NEAR_OFFSETS = (2, 5)  # frames by which audio and mouth of a near negative differ
 SMALLEST_OFFSET = 3  # frames from which on a pair has to be told from the true one
-# How far mouths move in speech, eye distances: standard deviation of opening and width.
-USUAL_REACH = (0.035, 0.03)
-PITCH_CHANGE = 0.25  # standard deviation of the log of a random transposition
-
-
-def window_sampler(batch_size: int, frames: int) -> Callable:
-    """sample(resident, key, step) -> batch of windows of `frames` frames, jit-able."""
-
-    def sample(resident, key, step):
-        allowed = resident["start_ok"]
-        key = jax.random.fold_in(key, step)
-        starts = allowed[jax.random.randint(key, (batch_size,), 0, allowed.shape[0])]
-        video = starts[:, None] + jnp.arange(frames)
-        audio = 2 * starts[:, None] + jnp.arange(2 * frames)
-        return {
-            "content": resident["content"][audio],
-            "f0": resident["f0"][audio],
-            "blink": resident["blink"][video],
-            "motion": resident["motion"][video],
-            "mask": jnp.ones((batch_size, frames), jnp.float32),
-            "speaker": jnp.zeros(batch_size, jnp.int32),
-        }
-
-    return sample
-
-
-def _masked(batch) -> dict:
-    """The batch with 0 wherever the mask is 0, so that padding has no influence."""
-    mask = batch["mask"]
-    audio_mask = jnp.repeat(mask, 2, axis=1)
-    return dict(
-        batch,
-        content=batch["content"] * audio_mask[..., None],
-        f0=batch["f0"] * audio_mask,
-        blink=batch["blink"] * mask.astype(jnp.int32),
-        motion=batch["motion"] * mask[..., None],
-    )
-
-
-def _disturb(
-    key, batch, content_noise: float, content_dropout: float, pitch_dropout: float
-) -> dict:
-    """The batch with noisy content and another pitch, in some clips with none."""
-    noise_key, change_key, drop_key, deaf_key = jax.random.split(key, 4)
-    content, f0 = batch["content"], batch["f0"]
-    if content_dropout:
-        heard = content[:, :1].shape
-        heard = jax.random.bernoulli(deaf_key, 1 - content_dropout, heard)
-        content = content * heard / (1 - content_dropout)
-    spread = PITCH_CHANGE * (pitch_dropout > 0)
-    change = spread * jax.random.normal(change_key, (len(f0), 1))
-    kept = jax.random.bernoulli(drop_key, 1 - pitch_dropout, (len(f0), 1))
-    return dict(
-        batch,
-        content=content + content_noise * jax.random.normal(noise_key, content.shape),
-        f0=f0 * jnp.exp(change) * kept,
-    )
-
-
-def _in_own_reach(batch, prior: int) -> dict:
-    """The batch with each clip's motion divided by how far its mouth moves beside the
-    usual one: sidewards as its corners, else as its inner lips. `prior` frames of the
-    usual one count with the clip's own."""
-    mask = batch["mask"][..., None]
-    count = jnp.sum(mask, 1)
-    shape = mouth_shape(batch["motion"])
-    middle = jnp.sum(shape * mask, 1) / jnp.maximum(count, 1)
-    square = jnp.sum((shape - middle[:, None]) ** 2 * mask, 1)
-    usual = jnp.array(USUAL_REACH)
-    far = jnp.sqrt((square + prior * usual**2) / (count + prior)) / usual
-    high, wide = far[:, 0], far[:, 1]
-    axes = jnp.tile(
-        jnp.stack([wide, high, high], -1), (1, batch["motion"].shape[-1] // 3)
-    )
-    return dict(batch, motion=batch["motion"] / axes[:, None])
 
 
 def _spoken(clips: int, share: float) -> jax.Array:
     """[clips] bool: every n-th, so that each device has its share."""
     return jnp.diff(jnp.floor(jnp.arange(clips + 1) * share)) > 0
-
-
-def _room(mask: jax.Array) -> jax.Array:
-    """[B, 1]: how many windows lie inside each clip's valid part; at least 1."""
-    valid = jnp.sum(mask, axis=1, keepdims=True).astype(jnp.int32)
-    return jnp.maximum(valid - WINDOW + 1, 1)
-
-
-def _draw_starts(key, mask: jax.Array, count: int) -> jax.Array:
-    """First frames [B, count] of windows that lie inside each clip's valid part."""
-    uniform = jax.random.uniform(key, (mask.shape[0], count))
-    return (uniform * _room(mask)).astype(jnp.int32)
-
-
-def _draw_neighbours(key, mask: jax.Array, starts: jax.Array) -> jax.Array:
-    """For each of starts [B, K] one that is NEAR_OFFSETS away, where there is room."""
-    side_key, far_key = jax.random.split(key)
-    nearest, furthest = NEAR_OFFSETS
-    far = jax.random.randint(far_key, starts.shape, nearest, furthest + 1)
-    far = jnp.where(jax.random.bernoulli(side_key, 0.5, starts.shape), far, -far)
-    last = _room(mask) - 1
-    inside = (starts + far >= 0) & (starts + far <= last)
-    return jnp.clip(jnp.where(inside, starts + far, starts - far), 0, last)
 
 
 def audio_to_motion_stage(
@@ -195,7 +103,7 @@ def audio_to_motion_stage(
         return initial_variables(model, key, *(batch[name] for name in names), noise)
 
     def sync(frozen, batch, motion, key):
-        starts = _draw_starts(key, batch["mask"], sync_windows)
+        starts = draw_starts(key, batch["mask"], sync_windows)
         content = windows(batch["content"], 2 * starts, 2 * WINDOW)
         mouth = windows(mouth_of(motion), starts, WINDOW)
         audio, face = expert.apply(
@@ -208,10 +116,10 @@ def audio_to_motion_stage(
     def loss(params, aux, frozen, batch, key, step):
         noise_key, window_key, disturb_key = jax.random.split(key, 3)
         if content_noise or content_dropout or pitch_dropout:
-            batch = _disturb(
+            batch = disturb(
                 disturb_key, batch, content_noise, content_dropout, pitch_dropout
             )
-        batch = _masked(_in_own_reach(batch, reach_prior) if reach_prior else batch)
+        batch = masked(in_own_reach(batch, reach_prior) if reach_prior else batch)
         spoken = _spoken(len(batch["mask"]), spoken_share) if spoken_share else None
         out, updated = model.apply(
             {"params": params, **aux},
@@ -247,7 +155,7 @@ def audio_to_motion_stage(
         return total, (updated, metrics)
 
     def evaluate(params, aux, frozen, batch):
-        batch = _masked(_in_own_reach(batch, reach_prior) if reach_prior else batch)
+        batch = masked(in_own_reach(batch, reach_prior) if reach_prior else batch)
         heard = batch["content"], batch["f0"]
         out = model.apply(
             {"params": params, **aux},
@@ -308,13 +216,16 @@ def lip_sync_stage(
     batch_size: int | None = None,
     frames: int | None = None,
     windows_per_clip: int = 16,
+    content_noise: float = 0.0,
+    content_dropout: float = 0.0,
 ) -> Stage:
     """The stage that trains the lip-sync expert.
 
     `windows_per_clip` windows are drawn from each clip, half of them anywhere and half
     2 to 5 frames from those, and every audio is compared with every mouth: with its own
     (positives); with near ones of the same clip (2 to 5 frames off), far ones, and
-    other speakers'. Each of these kinds of negatives counts the same.
+    other speakers'. Each of these kinds of negatives counts the same. content_noise and
+    content_dropout are as in audio_to_motion_stage.
     """
 
     def init(key, batch):
@@ -324,8 +235,8 @@ def lip_sync_stage(
 
     def pairs(batch, key):
         any_key, near_key = jax.random.split(key)
-        starts = _draw_starts(any_key, batch["mask"], -(-windows_per_clip // 2))
-        near = _draw_neighbours(near_key, batch["mask"], starts)
+        starts = draw_starts(any_key, batch["mask"], -(-windows_per_clip // 2))
+        near = draw_neighbours(near_key, batch["mask"], starts)
         starts = jnp.concatenate([starts, near], 1)[:, :windows_per_clip]
         content = windows(batch["content"], 2 * starts, 2 * WINDOW)
         mouth = windows(mouth_of(batch["motion"]), starts, WINDOW)
@@ -334,6 +245,9 @@ def lip_sync_stage(
 
     def loss(params, aux, frozen, batch, key, step):
         del frozen, step
+        if content_noise or content_dropout:
+            key, disturb_key = jax.random.split(key)
+            batch = disturb(disturb_key, batch, content_noise, content_dropout, 0.0)
         content, mouth, starts = pairs(batch, key)
         (audio, face), updated = model.apply(
             {"params": params, **aux},

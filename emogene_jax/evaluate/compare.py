@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from emogene_jax.evaluate import metrics
+from emogene_jax.evaluate.lip_sync import lip_sync
 from emogene_jax.face.mesh import to_68
 from emogene_jax.face.tracking import find_model, track_video
 from emogene_jax.landmarks import FACE, MOUTH
@@ -27,10 +28,12 @@ RULES = {
     "lmd": "px of the reference's size, mean removed per frame; MediaPipe's points",
     "face": "hull of the reference's 68 landmarks",
     "mouth": "hull of the reference's 20 mouth landmarks, half as large again",
+    "sync": "of each video's own sound: confidence in [0, 1] and frames by which the sound "
+    "is late, by the built-in expert on landmarks; not SyncNet's LSE-C and LSE-D",
 }
 ABSENT = {
     "fid": "needs an Inception network, which is not built in",
-    "lip_sync": "needs a lip-sync expert trained on real speech, which is not built in",
+    "lse": "needs SyncNet, which is not built in",
     "emotion": "needs an emotion classifier, which is not built in",
 }
 
@@ -48,10 +51,13 @@ def evaluate(reference, generated: list, out=None, face_model=None) -> dict:
     result = {"reference": str(reference), "rules": RULES, "absent": dict(ABSENT)}
     model = _model(face_model, result["absent"])
     truth = _landmarks(reference, model, result["absent"])
-    result["methods"] = {
-        name: _compare(reference, path, model, truth)
-        for name, path in _names(generated).items()
-    }
+    result["reference_sync"], _ = _sync(reference, face_model)
+    result["methods"] = {}
+    for name, path in _names(generated).items():
+        row = _compare(reference, path, model, truth)
+        row["sync"], note = _sync(path, face_model)
+        row["notes"] += note
+        result["methods"][name] = row
     print(table(result))
     if out is not None:
         _write(Path(out), result)
@@ -62,8 +68,8 @@ def table(result: dict) -> str:
     """The result as lines of text: one row a method, then notes and what is absent."""
     columns = [
         (metric, region)
-        for metric in ("psnr", "ssim", "lmd")
-        for region in ("full", "face", "mouth")
+        for metric in ("psnr", "ssim", "lmd", "sync")
+        for region in ("full", "face", "mouth", "confidence", "offset")
         if any(region in row.get(metric, {}) for row in result["methods"].values())
     ]
     width = max(len("method"), *map(len, result["methods"]))
@@ -71,10 +77,16 @@ def table(result: dict) -> str:
     lines = ["  ".join(["method".ljust(width), "frames", *(f"{h:>10}" for h in head)])]
     for name, row in result["methods"].items():
         cells = (row.get(metric, {}).get(region) for metric, region in columns)
-        texts = (f"{'-' if cell is None else f'{cell:.3f}':>10}" for cell in cells)
+        texts = (
+            f"{'-' if cell is None else f'{cell:.3f}':>{max(10, len(title))}}"
+            for cell, title in zip(cells, head, strict=True)
+        )
         lines.append("  ".join([name.ljust(width), f"{row['frames']:6d}", *texts]))
     for name, row in result["methods"].items():
         lines += [f"{name}: {note}" for note in row["notes"]]
+    if sync := result["reference_sync"]:
+        told = ", ".join(f"{name} {value:g}" for name, value in sync.items())
+        lines.append(f"reference: sync {told}")
     lines += [f"absent: {what}: {why}" for what, why in result["absent"].items()]
     return "\n".join(lines)
 
@@ -147,6 +159,14 @@ def _compare(reference, path, model, truth: np.ndarray | None) -> dict:
     notes = _notes(size, true_size, lengths)
     notes += [f"lmd is absent: {why}" for why in absent.values()]
     return {**result, "frames": count, "notes": notes}
+
+
+def _sync(path, face_model) -> tuple[dict, list[str]]:
+    """(how well its lips say its sound, notes on why that can't be told) of a video."""
+    try:
+        return lip_sync(path, face_model), []
+    except UserError as error:
+        return {}, [f"sync is absent: {error}"]
 
 
 def _means(regions: dict[str, list]) -> dict[str, float]:

@@ -40,8 +40,9 @@ def clip_batches(
       batch_size: clips, over all hosts.
       frames: T of the batches: one length, or several ("buckets"). Every clip is padded
         with 0 to the next length, or, where it is longer than all, cut at random to the
-        longest; a batch is of one length, the same on all hosts. A step is compiled
-        once for each.
+        longest, and comes as often in an epoch as that is contained in it: all speech
+        counts the same. A batch is of one length, the same on all hosts. A step is
+        compiled once for each.
       neutral: `motion` is the neutral motion behind the emotion, which is what the
         audio-to-motion model is to give; else motion as filmed.
       hosts: (index of this host, number of hosts).
@@ -61,6 +62,9 @@ def clip_batches(
         whole = whole[paired]
     if not places:
         raise UserError(f"{records}: found 0 clips of {split} with a neutral motion")
+    times = np.maximum(whole // lengths[-1], 1)
+    places = list(itertools.chain(*map(itertools.repeat, places, times)))
+    whole = np.repeat(whole, times)
     buckets = np.searchsorted(lengths, whole).clip(max=len(lengths) - 1)
     schedule = functools.lru_cache(64)(bucket_schedule(buckets, batch_size, seed))
     motion = "neutral_motion" if neutral else "motion"
@@ -98,7 +102,7 @@ def bucket_schedule(
 ) -> Callable[[int], tuple[int, np.ndarray]]:
     """Which clips make the batch of a step.
 
-    Each epoch goes through all clips once, in an order of its own. A clip waits in the
+    Each epoch goes through all of them once, in an order of its own. A clip waits in the
     queue of its bucket; as soon as `batch_size` wait there they are a batch, and those
     that still wait when the epoch ends are joined by clips of the next. How many
     batches are complete by then is plain arithmetic, so any step is found at once.

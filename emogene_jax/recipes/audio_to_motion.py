@@ -9,9 +9,12 @@ import numpy as np
 from emogene_jax.audio.features import same_content
 from emogene_jax.audio_to_motion.generic import (
     BUILT_IN,
+    Expert,
     Voice,
     as_far,
+    between,
     built_in,
+    built_in_expert,
 )
 from emogene_jax.audio_to_motion.lip_sync import LipSync
 from emogene_jax.audio_to_motion.stage import audio_to_motion_stage
@@ -49,10 +52,7 @@ def build(config, workdir: Path) -> Recipe:
 
         data, held, folder = records(config, workdir, clip_batches)
         content = records_content(folder)
-    saved = config.frozen.lip_sync and checkpoint.load(config.frozen.lip_sync)
-    heard = saved.config.get("config", {}).get("content") if saved else None
-    of_same_content(config, content, heard, config.frozen.lip_sync)
-    expert, frozen = _trusted(config, saved) if saved else (None, None)
+    expert, frozen = _expert(config, content)
     if start:
         of_same_content(config, content, start.content, config.frozen.generic)
         if is_portrait(config.data):
@@ -62,7 +62,9 @@ def build(config, workdir: Path) -> Recipe:
     model = AudioToMotion(**sizes)
     stage = audio_to_motion_stage(model, expert, **options, face=canonical_rest())
     initial = start and (start.trained["params"], start.trained["aux"])
-    return Recipe(stage, data, held, frozen, initial=initial)
+    # Kept beside what is learned, of which it becomes a part (saved_voice).
+    fixed = start.trained if start and config.generic_share else None
+    return Recipe(stage, data, held, frozen, initial=initial, fixed=fixed)
 
 
 def arg_of(training: Portrait) -> str:
@@ -94,6 +96,8 @@ def saved_voice(saved: checkpoint.Saved, place) -> Voice:
     if "encoder_layers" not in config.get("model", {}) or "content" not in config:
         raise UserError(f"{place}: expected a work directory of audio_to_motion")
     trained = {"params": saved.params, "aux": saved.aux}
+    if saved.fixed is not None:
+        trained = between(saved.fixed, trained, config["generic_share"])
     return Voice(dict(config["model"]), trained, config["content"])
 
 
@@ -105,6 +109,33 @@ def of_person(voice: Voice, training: Portrait) -> Voice:
         return voice
     heard = _heard(training, takes_of(training))
     return as_far(voice, heard["content"], heard["f0"], heard["motion"])
+
+
+def expert_of(place) -> Expert:
+    """The lip-sync expert that a work directory holds.
+
+    Raises:
+        UserError: it is of another stage.
+    """
+    saved = checkpoint.load(place)
+    sizes = model_of(saved, place, "channels")
+    trained = {"params": saved.params, "aux": saved.aux}
+    return Expert(sizes, trained, saved.config["config"]["content"])
+
+
+def _expert(config, content: dict):
+    """(module, {"params", "aux"}) of the lip-sync expert that a config names; None for
+    none, for one that knows too little, and for the built-in one if that hears others."""
+    place = config.frozen.lip_sync
+    built = place == BUILT_IN
+    saved = place and not built and checkpoint.load(place)
+    heard = saved.config.get("config", {}).get("content") if saved else None
+    of_same_content(config, content, heard, place)
+    if saved:
+        return _trusted(config, saved)
+    if not built or same_content(content, built_in_expert().content):
+        return None, None
+    return LipSync(**built_in_expert().sizes), built_in_expert().trained
 
 
 def _trusted(config, saved: checkpoint.Saved):

@@ -82,9 +82,11 @@ def _check_given(config, fixed: Any, workdir: Path) -> None:
     leaves = [jax.tree.leaves(tree) for tree in (fixed, measured)]
     same = len(leaves[0]) == len(leaves[1]) and all(map(np.array_equal, *leaves))
     if not same:
-        raise UserError(
-            f"{began} another rig: of other augmented frames, or another deformation model"
-        )
+        what = {
+            "head": "rig: of other augmented frames, or another deformation model",
+            "audio_to_motion": "generic model",
+        }
+        raise UserError(f"{began} another {what[config.name]}")
 
 
 def portrait_parts(config, workdir: Path, pictures: bool = True):

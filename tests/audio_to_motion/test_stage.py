@@ -5,17 +5,20 @@ import numpy as np
 import optax
 import pytest
 
+from emogene_jax.audio_to_motion.batch import (
+    disturb,
+    draw_neighbours,
+    draw_starts,
+    in_own_reach,
+)
 from emogene_jax.audio_to_motion.lip_sync import (
     LipSync,
+    clip_sync,
     offset_accuracy,
     sync_confidence,
 )
 from emogene_jax.audio_to_motion.loss import mouth_weights, squared_error
 from emogene_jax.audio_to_motion.stage import (
-    _disturb,
-    _draw_neighbours,
-    _draw_starts,
-    _in_own_reach,
     _spoken,
     audio_to_motion_stage,
     lip_sync_stage,
@@ -276,8 +279,8 @@ def test_pair_losses_know_true_pairs_from_false():
 
 def test_half_of_the_windows_are_near_another():
     mask = jnp.ones((2, 40)).at[1, 12:].set(0)  # 36 windows, and 8
-    starts = _draw_starts(jax.random.key(0), mask, 50)
-    near = _draw_neighbours(jax.random.key(1), mask, starts)
+    starts = draw_starts(jax.random.key(0), mask, 50)
+    near = draw_neighbours(jax.random.key(1), mask, starts)
     assert (starts >= 0).all() and (near >= 0).all()
     for clip, room in enumerate((36, 8)):
         assert starts[clip].max() < room and near[clip].max() < room
@@ -288,7 +291,7 @@ def test_half_of_the_windows_are_near_another():
 
 def test_disturbed_sound():
     batch = make_batch(64)
-    heard = _disturb(jax.random.key(0), batch, 0.5, 0.0, 0.25)
+    heard = disturb(jax.random.key(0), batch, 0.5, 0.0, 0.25)
     np.testing.assert_allclose((heard["content"] - batch["content"]).std(), 0.5, 0.02)
     silent = (heard["f0"] == 0).all(1)
     assert 0.1 < silent.mean() < 0.4
@@ -296,9 +299,9 @@ def test_disturbed_sound():
     np.testing.assert_allclose(change, change[:, :1] * np.ones(change.shape), 1e-5)
     assert 0.1 < np.log(change[:, 0]).std() < 0.4
     np.testing.assert_array_equal(heard["motion"], batch["motion"])
-    quiet = _disturb(jax.random.key(0), batch, 0.5, 0.0, 0.0)
+    quiet = disturb(jax.random.key(0), batch, 0.5, 0.0, 0.0)
     np.testing.assert_array_equal(quiet["f0"], batch["f0"])
-    deaf = _disturb(jax.random.key(0), batch, 0.0, 0.25, 0.0)["content"]
+    deaf = disturb(jax.random.key(0), batch, 0.0, 0.25, 0.0)["content"]
     gone = (deaf == 0).all(1)  # of whole clips
     assert 0.15 < gone.mean() < 0.35
     kept = np.where(gone[:, None], 0, batch["content"] / 0.75)
@@ -308,10 +311,10 @@ def test_disturbed_sound():
 def test_in_its_own_reach_each_mouth_moves_as_far():
     batch = make_batch(8)
     far = dict(batch, motion=3 * batch["motion"])
-    one, other = (_in_own_reach(each, 0)["motion"] for each in (batch, far))
+    one, other = (in_own_reach(each, 0)["motion"] for each in (batch, far))
     np.testing.assert_allclose(one, other, rtol=1e-4)
     # What is hardly a mouth counts as the usual one: nothing explodes.
-    still = _in_own_reach(dict(batch, motion=1e-6 * batch["motion"]), 25)["motion"]
+    still = in_own_reach(dict(batch, motion=1e-6 * batch["motion"]), 25)["motion"]
     assert np.abs(still).max() < 1e-3
 
 
@@ -337,6 +340,16 @@ def test_offset_accuracy():
     assert (offset_accuracy(audio, audio) == 1).all()
     late = jnp.roll(audio, 4, axis=0)  # each audio's mouth is four windows later
     assert (offset_accuracy(audio, late) < 1).any()
+
+
+@pytest.mark.parametrize("late", [-15, -3, 0, 7])
+def test_offset_of_a_clip(late):
+    windows = np.eye(100, dtype=np.float32)
+    found = clip_sync(np.roll(windows, late, 0), windows)
+    assert found.offset == late
+    assert found.confidence > 0.8
+    assert clip_sync(windows, 0 * windows).confidence == 0
+    assert clip_sync(windows[:20], windows[:20]) is None
 
 
 def test_pictures_show_what_is_valid_and_move(expert):

@@ -46,8 +46,14 @@ def tracker(monkeypatch):
         count = len(points)
         return Track(np.array(points), np.ones(count, bool), 0, 0, ())
 
+    def sync(path, face_model):
+        if "mute" in str(path):
+            raise UserError(f"{path}: no sound track")
+        return {"confidence": 0.25, "offset": 2}
+
     monkeypatch.setattr(compare, "find_model", lambda path: "model")
     monkeypatch.setattr(compare, "track_video", track)
+    monkeypatch.setattr(compare, "lip_sync", sync)
 
 
 @pytest.fixture
@@ -72,7 +78,18 @@ def test_methods_side_by_side(truth, tracker, tmp_path, capsys):
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].split()[:3] == ["method", "frames", "psnr.full"]
     assert printed[1].split()[:3] == ["close", "6", "48.131"]
+    assert printed[0].split()[-2:] == ["sync.confidence", "sync.offset"]
+    assert printed[1].split()[-2:] == ["0.250", "2.000"]
+    assert "reference: sync confidence 0.25, offset 2" in printed
     assert any(line.startswith("absent: fid") for line in printed)
+
+
+def test_what_has_no_sound_is_said(truth, tracker, tmp_path):
+    frames, reference = truth
+    mute = _write_video(tmp_path / "mute.mkv", frames)
+    row = compare.evaluate(reference, [mute])["methods"]["mute"]
+    assert row["sync"] == {}
+    assert row["notes"] == [f"sync is absent: {mute}: no sound track"]
 
 
 def test_other_sizes_and_lengths_are_said(truth, tracker, tmp_path):
