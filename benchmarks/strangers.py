@@ -19,7 +19,8 @@ sound is found nowhere are left out. Each person is left out in turn, a group at
 
 Of what each makes of a stranger's speech: correlation with the tracked truth of the
 opening (inner lips) and the width (corners) of the mouth; by how many frames it would fit
-best (> 0: lips are late); and how far they move, as a part of the truth. One line a
+best (> 0: lips are late); and how far they move, as a part of the truth, and of how far
+--avatar's own move: an avatar moves as far as its person does, whoever speaks. One line a
 method, means over people with a 95 % interval (bootstrap over people), of all and of
 `halves`: every other one of them, for who chooses a setting by one half and reports the
 other. The settings of 2026-11-28 were chosen with all people in view.
@@ -127,7 +128,7 @@ def compare(people, kind, avatar, groups, work, tiny) -> None:
         for name, call in (calls | fixed).items():
             for person in out:
                 if name in ("ridge", "generic") or person in strangers:
-                    rows[name][person.name] = score(call(person), person)
+                    rows[name][person.name] = score(call(person), person, owner)
     for name, scores in rows.items():
         unknown = [
             p for p in people if not (p.shipped and name in ("built_in", "ours"))
@@ -282,8 +283,9 @@ def windows(content: np.ndarray, side: int) -> np.ndarray:
     return frames[places.clip(0, len(frames) - 1)].reshape(len(frames), -1)
 
 
-def score(made: list[np.ndarray], person: Person) -> np.ndarray:
-    """[5] opening, width (correlations), lag (frames), how far of each."""
+def score(made: list[np.ndarray], person: Person, owner: Person) -> np.ndarray:
+    """[7] opening, width (correlations), lag (frames), how far of each, beside the person
+    who speaks and beside the avatar's."""
     true = [np.asarray(mouth_shape(motion)) for motion in person.motion]
 
     def fits(late: int) -> np.ndarray:
@@ -293,8 +295,12 @@ def score(made: list[np.ndarray], person: Person) -> np.ndarray:
 
     lags = range(-FURTHEST, FURTHEST + 1)
     lag = max(lags, key=lambda late: fits(late).mean())
-    far = np.concatenate(made).std(0) / np.concatenate(true).std(0)
-    return np.array([*fits(0), lag, *far])
+    own = [np.asarray(mouth_shape(motion)) for motion in owner.motion]
+    far = [
+        np.concatenate(made).std(0) / np.concatenate(each).std(0)
+        for each in (true, own)
+    ]
+    return np.array([*fits(0), lag, *np.concatenate(far)])
 
 
 def shifted(made: np.ndarray, true: np.ndarray, late: int):
@@ -307,7 +313,8 @@ def shifted(made: np.ndarray, true: np.ndarray, late: int):
 def summary(scores: list[np.ndarray]) -> dict:
     """Means over people, and intervals of the correlations."""
     scores = np.array(scores)
-    names = ("opening", "width", "lag", "far_opening", "far_width")
+    far = [f"{of}_{part}" for of in ("far", "own") for part in ("opening", "width")]
+    names = ("opening", "width", "lag", *far)
     told = {n: round(float(v), 3) for n, v in zip(names, scores.mean(0), strict=True)}
     drawn = np.random.default_rng(0).integers(0, len(scores), (DRAWS, len(scores)))
     low, high = np.percentile(scores[drawn].mean(1), [2.5, 97.5], axis=0)
