@@ -73,6 +73,7 @@ def get_config(arg=""):
             "mouth_weight": 1.0,
             "continuity_weight": 3.0,
             "shape_weight": 0.0,  # .3 helps where there is little of one person
+            "closing_weight": 0.0,
             "kl_weight": 0.005,
             "kl_warmup_steps": 1,
             "sync_weight": 0.01,
@@ -152,6 +153,7 @@ CHANGES = {
         "stage.sync_weight": 0.4,
         "stage.content_dropout": 0.3,
         "stage.shape_weight": 10.0,
+        "stage.closing_weight": 50.0,
         "stage.spoken_share": 0.75,
         "stage.reach_prior": 100,
         "batch.batch_size": 32,
@@ -168,6 +170,7 @@ CHANGES = {
         "stage.sync_weight": 0.4,
         "stage.content_dropout": 0.3,
         "stage.shape_weight": 10.0,
+        "stage.closing_weight": 50.0,
         "stage.spoken_share": 0.75,
         "optimizer.learning_rate": 1e-3,
         "optimizer.warmup_steps": 10,

@@ -30,7 +30,8 @@ ROUNDS = 2
 def main(folder: str, work: Path, more: list[str]) -> None:
     """Components, and both rounds. more: further arguments of the extraction."""
     shutil.rmtree(work, ignore_errors=True)
-    FILE.unlink(missing_ok=True)
+    for file in (FILE, EXPERT_FILE):
+        file.unlink(missing_ok=True)
     clips = [path for path in find_clips(CORPUS, folder) if path.startswith("train/")]
     write_components(load_audio(Path(folder, path)) for path in clips)
     for number in range(1, ROUNDS + 1):

@@ -15,6 +15,7 @@ import numpy as np
 from flax import traverse_util
 
 from emogene_jax.audio_to_motion.lip_sync import (
+    WINDOW,
     LipSync,
     Sync,
     clip_sync,
@@ -86,9 +87,16 @@ def sync_of(expert: Expert, content, motion) -> Sync | None:
     """How well motion [T, 204] in eye distances says a sound, content [2T, F]; None where
     it is too short to tell."""
     model, trained = LipSync(**expert.sizes), expert.trained
-    both = np.asarray(content, np.float32), np.asarray(motion, np.float32)
-    embed = jax.jit(window_embeddings, static_argnums=0)
-    return clip_sync(*embed(model, trained["params"], trained["aux"], *both))
+    frames = len(motion)
+    missing = -frames % PIECE  # few lengths: each is compiled
+    content = np.pad(np.asarray(content, np.float32), ((0, 2 * missing), (0, 0)))
+    motion = np.pad(np.asarray(motion, np.float32), ((0, missing), (0, 0)))
+    found = _embedded(model, trained["params"], trained["aux"], content, motion)
+    count = max(frames - WINDOW + 1, 0)
+    return clip_sync(*(np.asarray(part)[:count] for part in found))
+
+
+_embedded = jax.jit(window_embeddings, static_argnums=0)
 
 
 def spoken_motion(voice: Voice, content, f0) -> np.ndarray:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from emogene_jax.landmarks import INNER_MIDDLE, MOUTH, MOUTH_CORNERS
 
+CLOSING = 0.02  # eye distances that lips part in which they are no longer closed
 EPSILON = 1e-5  # keeps the logarithm of a confidence of 0 or 1 finite
 
 
@@ -45,6 +46,11 @@ def mouth_shape(motion: jax.Array) -> jax.Array:
     opening = points[..., upper, 1] - points[..., lower, 1]
     width = points[..., right, 0] - points[..., left, 0]
     return jnp.stack([opening, width], axis=-1)
+
+
+def closed(opening: jax.Array) -> jax.Array:
+    """How closed lips are, 1 to 0, that have parted by `opening` eye distances."""
+    return jnp.exp(-jax.nn.relu(opening) / CLOSING)
 
 
 def sync_loss(confidence: jax.Array, label: float) -> jax.Array:

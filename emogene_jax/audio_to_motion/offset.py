@@ -1,7 +1,8 @@
 """Does the sound of a clip fit its picture, and when?
 
 What a generic voice makes of the sound is compared with what the mouth is seen to do,
-the one shifted against the other: opening and width of the mouth, correlated.
+the one shifted against the other: opening and width of the mouth, correlated. The
+lip-sync expert has to agree.
 """
 
 from typing import NamedTuple
@@ -9,17 +10,26 @@ from typing import NamedTuple
 import numpy as np
 
 from emogene_jax.audio.features import FRAME, audio_features
-from emogene_jax.audio_to_motion.generic import FILE, Voice, built_in, spoken_motion
+from emogene_jax.audio_to_motion.generic import (
+    EXPERT_FILE,
+    FILE,
+    Voice,
+    built_in,
+    built_in_expert,
+    spoken_motion,
+    sync_of,
+)
 from emogene_jax.audio_to_motion.loss import mouth_shape
 from emogene_jax.signals import FPS, landmarks_to_motion
 
 FURTHEST = 15  # frames, either way; of a short clip a PARTth of its length
 PART = 12
-SMALLEST = 2  # frames: less is not corrected
+SAID = 2  # frames from which on a correction is worth a word
 STRANGE = 0.2  # correlation below which they do not
 FITS = 0.3  # correlation from which on sound and picture belong together
 # How far the best correlation stands out of those that are APART frames or more from it.
 CLEAR, APART = 0.15, 4
+AGREED = 1  # frames by which voice and expert may differ
 
 
 class Offset(NamedTuple):
@@ -31,11 +41,12 @@ class Offset(NamedTuple):
 
     def correction(self) -> int:
         """By how many frames the sound should be moved forward."""
-        return self.frames if self.clear and abs(self.frames) >= SMALLEST else 0
+        return self.frames if self.clear else 0
 
     def told(self) -> str | None:
         """What people should know of it."""
-        if frames := self.correction():
+        frames = self.correction()
+        if abs(frames) >= SAID:
             late = "late" if frames > 0 else "early"
             return f"the sound is {abs(frames)} frames {late}: corrected"
         if self.fit < STRANGE:
@@ -48,12 +59,18 @@ class Offset(NamedTuple):
 
 def estimate(waveform: np.ndarray, landmarks: np.ndarray) -> Offset | None:
     """How late a clip's sound [640 * T] is behind its landmarks [T, 68, 3], as the
-    built-in voice hears it; None where it is too short to tell, or silent."""
-    if not FILE.is_file() or not np.any(waveform):  # it may just be being made
+    built-in voice and expert hear it; None where it is too short to tell, or silent."""
+    # They may just be being made.
+    if not (FILE.is_file() and EXPERT_FILE.is_file()) or not np.any(waveform):
         return None
     heard = audio_features(waveform, built_in().content)
     motion = landmarks_to_motion(landmarks, np.median(landmarks, axis=0))
-    return sound_offset(built_in(), heard.content, heard.f0, motion)
+    found = sound_offset(built_in(), heard.content, heard.f0, motion)
+    flat = motion.reshape(len(motion), -1)
+    sync = found and sync_of(built_in_expert(), heard.content, flat)
+    if sync and abs(sync.offset - found.frames) > AGREED:
+        found = found._replace(clear=False)
+    return found
 
 
 def sound_offset(voice: Voice, content, f0, motion) -> Offset | None:

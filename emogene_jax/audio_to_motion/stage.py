@@ -28,6 +28,7 @@ from emogene_jax.audio_to_motion.lip_sync import (
     windows,
 )
 from emogene_jax.audio_to_motion.loss import (
+    closed,
     continuity,
     masked_mean,
     mouth_shape,
@@ -59,6 +60,7 @@ def audio_to_motion_stage(
     kl_weight: float = 0.4,
     kl_warmup_steps: int = 1,
     shape_weight: float = 0.0,
+    closing_weight: float = 0.0,
     sync_weight: float = 0.01,
     sync_windows: int = 4,
     spoken_share: float = 0.0,
@@ -80,6 +82,8 @@ def audio_to_motion_stage(
       shape_weight: of the squared error of the mouth's opening and width, whose own
         motion is small beside what all points of a mouth do together.
       kl_warmup_steps: steps over which the weight of the KL rises from 0.
+      closing_weight: of the squared error of how closed the lips are (loss.closed): p, b
+        and m are short, and squared errors of an opening leave them half open.
       sync_windows: windows of 5 frames per clip that the expert judges.
       spoken_share: of the clips whose motion has to come from speech and the prior's
         mean alone, as when it is made. Without them a latent that carries much leaves
@@ -133,21 +137,14 @@ def audio_to_motion_stage(
             spoken=spoken,
             mutable=["batch_stats"],
         )
-        scale = model.unit()
-        terms = (out.motion * scale, batch["motion"] * scale, batch["mask"], weights)
-        shapes = [mouth_shape(motion) for motion in terms[:2]]
-        metrics = {
-            "motion": squared_error(*terms),
-            "shape": squared_error(*shapes, batch["mask"], 1.0),
-            "continuity": continuity(*terms),
-            "kl": out.kl,
-        }
+        metrics = _errors(model, weights, out.motion, batch) | {"kl": out.kl}
         warmth = jnp.minimum(1.0, (step + 1) / kl_warmup_steps)
         total = (
             motion_weight * metrics["motion"]
             + continuity_weight * metrics["continuity"]
             + kl_weight * warmth * metrics["kl"]
             + shape_weight * metrics["shape"]
+            + closing_weight * metrics["closing"]
         )
         if frozen is not None:
             metrics["sync"] = sync(frozen, batch, out.motion, window_key)
@@ -170,18 +167,10 @@ def audio_to_motion_stage(
         spoken = model.apply(
             {"params": params, **aux}, *heard, latent, batch["blink"], method="decode"
         )
-        scale, true, mask = model.unit(), batch["motion"], batch["mask"]
-
-        def terms(made):
-            return made * scale, true * scale, mask, weights
-
-        shapes = [mouth_shape(motion) for motion in terms(spoken)[:2]]
-        metrics = {
-            "motion": squared_error(*terms(out.motion)),
-            "spoken": squared_error(*terms(spoken)),
-            "shape": squared_error(*shapes, mask, 1.0),
-            "kl": out.kl,
-        }
+        metrics = _errors(model, weights, spoken, batch)
+        metrics["spoken"] = metrics["motion"]
+        metrics |= {"motion": _errors(model, weights, out.motion, batch)["motion"]}
+        metrics["kl"] = out.kl
         if frozen is not None:
             metrics["sync"] = sync(frozen, batch, spoken, jax.random.key(0))
         return metrics
@@ -202,6 +191,21 @@ def audio_to_motion_stage(
 
     sample = batch_size and window_sampler(batch_size, frames)
     return Stage(init, loss, sample, images, evaluate)
+
+
+def _errors(model: AudioToMotion, weights, made, batch) -> dict:
+    """Squared errors of motion made [B, T, 204], of how it changes, of the mouth's shape
+    and of how closed its lips are, in the network's unit."""
+    scale, mask = model.unit(), batch["mask"]
+    both = made * scale, batch["motion"] * scale
+    shapes = [mouth_shape(motion) for motion in both]
+    lips = [closed(shape[..., :1] / model.motion_scale) for shape in shapes]
+    return {
+        "motion": squared_error(*both, mask, weights),
+        "continuity": continuity(*both, mask, weights),
+        "shape": squared_error(*shapes, mask, 1.0),
+        "closing": squared_error(*lips, mask, 1.0),
+    }
 
 
 def _noise_shape(model: AudioToMotion, batch) -> tuple[int, int, int]:

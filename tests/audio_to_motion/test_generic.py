@@ -6,17 +6,30 @@ import numpy as np
 import pytest
 
 from emogene_jax.audio.features import audio_features, choose_content
+from emogene_jax.audio.speech_embedding import COMPONENTS
 from emogene_jax.audio_to_motion import generic
-from emogene_jax.audio_to_motion.generic import FILE, as_far, built_in, spoken_motion
+from emogene_jax.audio_to_motion.generic import (
+    EXPERT_FILE,
+    FILE,
+    as_far,
+    between,
+    built_in,
+    built_in_expert,
+    spoken_motion,
+)
 from emogene_jax.audio_to_motion.loss import mouth_shape
 from emogene_jax.synthetic.takes import make_take
 
 
+BUILT_IN = (FILE, EXPERT_FILE, COMPONENTS)
+
+
 def test_it_is_small_and_hears_the_speech_embedding():
-    assert FILE.stat().st_size <= 3_000_000
-    assert built_in().content == choose_content("speech_embedding")
-    leaves = jax.tree.leaves(built_in().trained)
-    assert all(leaf.dtype == np.float32 and np.isfinite(leaf).all() for leaf in leaves)
+    assert sum(file.stat().st_size for file in BUILT_IN) <= 3_000_000
+    for model in (built_in(), built_in_expert()):
+        assert model.content == choose_content("speech_embedding")
+        leaves = jax.tree.leaves(model.trained)
+        assert all(x.dtype == np.float32 and np.isfinite(x).all() for x in leaves)
 
 
 def test_a_mouth_that_it_never_saw_follows_a_voice_that_it_never_heard():
@@ -44,8 +57,14 @@ def test_padding_changes_nothing():
 
 def test_written_and_read_again(tmp_path, monkeypatch):
     file = tmp_path / "voice.safetensors"
-    generic.write_built_in(built_in(), file)
-    assert file.read_bytes() == FILE.read_bytes()
+    for model, kept in ((built_in(), FILE), (built_in_expert(), EXPERT_FILE)):
+        generic.write_built_in(model, file)
+        assert file.read_bytes() == kept.read_bytes()
+
+
+def test_between_what_it_was_and_what_it_learned():
+    start, learned = {"params": {"a": np.zeros(2)}}, {"params": {"a": np.ones(2)}}
+    np.testing.assert_allclose(between(start, learned, 0.25)["params"]["a"], 0.75)
 
 
 def test_as_far_as_the_person_moves():

@@ -37,7 +37,8 @@ def test_a_sound_that_was_moved_is_found(late):
         content = np.repeat(np.roll(motion, late, 0), 2, axis=0)
         found = sound_offset(None, content, np.zeros(2 * FRAMES), motion)
     assert found.frames == late and found.clear
-    assert found.correction() == (late if abs(late) >= 2 else 0)
+    assert found.correction() == late
+    assert (found.told() is not None) == (abs(late) >= 2)
 
 
 def test_a_sound_that_fits_nowhere_is_named_and_left_alone(mouth):
