@@ -20,7 +20,6 @@ from emogene_jax.audio_to_motion.generic import (
 from emogene_jax.audio_to_motion.loss import mouth_shape
 from emogene_jax.synthetic.takes import make_take
 
-
 BUILT_IN = (FILE, EXPERT_FILE, COMPONENTS)
 
 

@@ -24,6 +24,11 @@ def test_mouth_shape_is_opening_and_width():
     np.testing.assert_allclose(made, [[0, 0], [0.07, 0], [0, 0.04]], atol=1e-7)
 
 
+def test_lips_that_touch_are_closed():
+    closed = np.asarray(loss.closed(jnp.array([-0.05, 0.0, 0.02, 0.2])))
+    np.testing.assert_allclose(closed, [1, 1, np.exp(-1), 0], atol=1e-4)
+
+
 def test_squared_error_is_a_mean_over_valid_frames():
     weights = loss.mouth_weights(2.0)
     valid = [(0, t) for t in range(6)] + [(1, t) for t in range(3)]

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from emogene_jax.audio.features import LOG_MEL
+from emogene_jax.audio.features import LOG_MEL, choose_content
+from emogene_jax.audio_to_motion.generic import built_in
 from emogene_jax.audio_to_motion.lip_sync import LipSync
 from emogene_jax.audio_to_motion.stage import lip_sync_stage
 from emogene_jax.audio_to_motion.vae import AudioToMotion, generate
@@ -86,6 +87,43 @@ def test_an_expert_that_hears_other_channels_is_refused(expert, tmp_path):
     checkpoint.write(tmp_path, wide, aux, {"config": {"model": record["model"]}})
     with pytest.raises(UserError, match="hears 1024 channels, the data has 80"):
         audio_to_motion.build(listening(records, tmp_path), tmp_path)
+
+
+def test_the_built_in_expert_is_listened_to_where_it_hears_the_same(filmed, tmp_path):
+    content = choose_content("speech_embedding")
+    count = len(filmed.clip)
+    for name, heard in (("same", content), ("other", LOG_MEL)):
+        calm = filmed._replace(
+            emotion=np.full_like(filmed.emotion, NEUTRAL),
+            content=np.zeros((2 * count, heard["channels"]), np.float32),
+            info=filmed.info | {"content": heard},
+        )
+        save_portrait(calm, tmp_path / name)
+        given = {"frozen.lip_sync": "built_in", "holdout_seconds": 0.0}
+        config = of_portrait(tmp_path / name, **given)
+        recipe = audio_to_motion.build(config, tmp_path / "work")
+        assert (recipe.frozen is not None) == (name == "same")
+
+
+def test_a_persons_voice_keeps_a_share_of_the_generic_one(filmed, tmp_path):
+    count = len(filmed.clip)
+    calm = filmed._replace(
+        emotion=np.full_like(filmed.emotion, NEUTRAL),
+        content=np.ones((2 * count, 96), np.float32),
+        info=filmed.info | {"content": choose_content("speech_embedding")},
+    )
+    save_portrait(calm, tmp_path / "portrait")
+    given = {"holdout_seconds": 0.0, "generic_share": 0.75}
+    config = of_portrait(tmp_path / "portrait", "adapted", **given)
+    recipe = audio_to_motion.build(config, tmp_path / "voice")
+    start = built_in().trained["params"]
+    learned = jax.tree.map(lambda leaf: leaf + 4, recipe.initial[0])
+    record = {"config": config.to_dict()}
+    place = tmp_path / "voice"
+    checkpoint.write(place, learned, recipe.initial[1], record, fixed=recipe.fixed)
+    made = audio_to_motion.voice_of(place).trained["params"]
+    for before, kept in zip(*map(jax.tree.leaves, (start, made)), strict=True):
+        np.testing.assert_allclose(kept, before + 1, rtol=1e-5)
 
 
 def speaking(filmed, content, motion, clip, **more):
