@@ -60,6 +60,13 @@ from emogene_jax.synthetic.takes import make_take
 RIDGE = {"speech_embedding": (2, 3e3), "log_mel": (4, 1e4), "hubert": (2, 3e3)}
 COUNTED = 400  # frames of a person, at most, that count in what all share
 FURTHEST = 8  # frames
+# What says nothing of a method: ridge's numbers have no unit, others are nobody's avatar.
+OWN = ("own_opening", "own_width")
+UNTOLD = {
+    "ridge": ("far_opening", "far_width", *OWN),
+    "generic": OWN,
+    "built_in": OWN,
+}
 DRAWS = 2000  # of the bootstrap
 
 
@@ -138,6 +145,9 @@ def compare(people, kind, avatar, groups, work, tiny) -> None:
             for k, half in enumerate(("chosen", "reported"))
         }
         told["all"] = summary([scores[p.name] for p in unknown if p.name in scores])
+        for half in told.values():
+            for column in UNTOLD.get(name, ()):
+                del half[column]
         sizes = {"content": kind, "method": name, "avatar": avatar, "groups": groups}
         timing.emit("strangers", told, **sizes)
 
