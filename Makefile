@@ -20,12 +20,14 @@ demo: $(VENV)/.installed-core
 test: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest $(WORKERS) $(ARGS)
 
+# Bytecode is made of what is imported, when it is: of everything it takes as long as all
+# the rest of an installation.
 $(VENV)/.installed-core: setup.py | $(VENV)/bin/pip
-	$(VENV)/bin/python -m pip install --quiet --editable .
+	$(VENV)/bin/python -m pip install --quiet --no-compile --editable .
 	@touch $@
 
 $(VENV)/.installed-test: setup.py | $(VENV)/bin/pip
-	$(VENV)/bin/python -m pip install --quiet --editable ".[$(EXTRAS)]"
+	$(VENV)/bin/python -m pip install --quiet --no-compile --editable ".[$(EXTRAS)]"
 	@touch $@
 
 # Each candidate is run, not just looked up: a shim may stand for a Python that is absent.

@@ -27,18 +27,21 @@ def talker(seed, late=0, far=1.0):
 def test_ridge_follows_a_stranger_and_the_score_says_how():
     people = [talker(seed, far=seed + 1) for seed in range(4)]
     follow = strangers.ridge(people, 1, 1.0)
-    opening, width, lag, *far = strangers.score(follow(talker(9)), talker(9))
+    made, owner = follow(talker(9)), talker(9, far=4.0)
+    opening, width, lag, *far = strangers.score(made, talker(9), owner)
     assert min(opening, width) > 0.99 and lag == 0
+    # Beside an avatar's person who moves four times as far.
+    np.testing.assert_allclose(far[2:], np.array(far[:2]) / 4, rtol=1e-5)
     # Lips that were heard two frames ago are two frames late.
-    late = strangers.score(follow(talker(9)), talker(9, late=-2))
+    late = strangers.score(made, talker(9, late=-2), owner)
     assert late[2] == 2 and abs(late[0]) < 0.3
-    twice = strangers.score(follow(talker(9)), talker(9, far=2.0))
-    np.testing.assert_allclose(twice[3:], np.array(far) / 2, rtol=1e-5)
+    twice = strangers.score(made, talker(9, far=2.0), owner)
+    np.testing.assert_allclose(twice[3:5], np.array(far[:2]) / 2, rtol=1e-5)
 
 
 def test_a_summary_is_of_people():
     told = strangers.summary(
-        [np.array([0.4, 0.6, 0, 1, 1]), np.array([0.6, 0.8, 2, 1, 1])]
+        [np.array([0.4, 0.6, 0, 1, 1, 1, 1]), np.array([0.6, 0.8, 2, 1, 1, 1, 1])]
     )
     assert told["opening"] == 0.5 and told["lag"] == 1 and told["people"] == 2
     assert told["width_interval"] == [0.6, 0.8]
@@ -65,6 +68,9 @@ def test_tiny_answers_for_every_method(monkeypatch, capsys):
     assert set(rows) == methods
     for row in rows.values():
         assert row["benchmark"] == "strangers" and -1 <= row["all"]["opening"] <= 1
+        assert ("own_width" in row["all"]) == (
+            row["method"] in ("nothing", "adapted", "ours")
+        )
     assert rows["generic"]["all"]["people"] == 3
     assert rows["ours"]["all"]["people"] == 2  # not the avatar itself
     assert rows["built_in"]["all"]["opening"] > 0.2
