@@ -36,7 +36,7 @@ import numpy as np
 import timing
 
 from emogene_jax import parallel
-from emogene_jax.audio.features import FRAME, audio_features, choose_content
+from emogene_jax.audio.features import audio_features, choose_content, fitted
 from emogene_jax.audio.load import load_audio
 from emogene_jax.audio_to_motion.generic import (
     Voice,
@@ -197,9 +197,7 @@ def seen(file: Path, root: Path, job: clips.Job, content: dict):
         return None
     clip = clips.read_clip(job.out, path)
     landmarks = clip["landmarks"]
-    samples = len(landmarks) * FRAME
-    waveform = load_audio(file)[:samples]
-    waveform = np.pad(waveform, (0, samples - len(waveform)))
+    waveform = fitted(load_audio(file), len(landmarks))
     offset = estimate(waveform, landmarks)
     if offset and not offset.clear:
         print(

@@ -57,6 +57,12 @@ def audio_features(waveform, content: dict | None = None) -> AudioFeatures:
     return AudioFeatures(heard, pitch(waveform, steps), speech_frames(waveform))
 
 
+def fitted(waveform: np.ndarray, frames: int) -> np.ndarray:
+    """A waveform [samples], cut or with silence at its end, of `frames` video frames."""
+    samples = frames * FRAME
+    return np.pad(waveform[:samples], (0, max(0, samples - len(waveform))))
+
+
 def choose_content(choice: str) -> dict:
     """The content features that a choice names: "log_mel", "speech_embedding", a HuBERT
     checkpoint's folder or name, or "auto": HuBERT where its weights are on disk or can be

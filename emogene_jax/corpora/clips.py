@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emogene_jax.audio.features import FRAME, audio_features
+from emogene_jax.audio.features import audio_features, fitted
 from emogene_jax.audio.load import load_audio
 from emogene_jax.audio_to_motion.offset import estimate, moved
 from emogene_jax.corpora.clock import Clock
@@ -171,8 +171,7 @@ def _see_and_hear(task: Task, job: Job, clock: Clock):
         waveform = load_audio(sound)
     seen = job.watch(video, job.face_model, clock)
     with clock.stage("features"):
-        samples = len(seen.found) * FRAME
-        waveform = np.pad(waveform[:samples], (0, max(0, samples - len(waveform))))
+        waveform = fitted(waveform, len(seen.found))
         offset = estimate(waveform, seen.landmarks)
         late = offset.correction() if offset else 0
         heard = audio_features(moved(waveform, late), job.content)

@@ -6,7 +6,7 @@ pictures: what it says is not SyncNet's LSE-C and LSE-D, and not to be compared 
 
 import numpy as np
 
-from emogene_jax.audio.features import FRAME, audio_features
+from emogene_jax.audio.features import audio_features, fitted
 from emogene_jax.audio.load import load_audio
 from emogene_jax.audio_to_motion.generic import built_in_expert, sync_of
 from emogene_jax.corpora.watch import watch
@@ -21,10 +21,9 @@ def lip_sync(video, face_model=None) -> dict:
     Raises:
       UserError: it has no sound, hardly a face, or is too short.
     """
-    waveform = load_audio(video)
+    sound = load_audio(video)
     seen = watch(video, face_model)
-    samples = len(seen.landmarks) * FRAME
-    waveform = np.pad(waveform[:samples], (0, max(0, samples - len(waveform))))
+    waveform = fitted(sound, len(seen.landmarks))
     if not waveform.any():
         raise UserError(f"{video}: its sound is silent")
     expert = built_in_expert()

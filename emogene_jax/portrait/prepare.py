@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emogene_jax.audio.features import FRAME, LOG_MEL, audio_features
+from emogene_jax.audio.features import LOG_MEL, audio_features, fitted
 from emogene_jax.audio_to_motion.offset import estimate, moved
 from emogene_jax.emotions import emotion_of, intensity_of
 from emogene_jax.face.fit import calmest, find_morphable, fit_clips, rest_shapes
@@ -330,10 +330,8 @@ def _waveforms(files, looks, lengths) -> list[np.ndarray]:
 
     waveforms = []
     for file, look, frames in zip(files, looks, lengths, strict=True):
-        samples = frames * FRAME
         waveform = load_audio(file) if look["sound"] else np.zeros(0, np.float32)
-        waveform = np.pad(waveform[:samples], (0, max(0, samples - len(waveform))))
-        waveforms.append(waveform.astype(np.float32))
+        waveforms.append(fitted(waveform, frames).astype(np.float32))
     return waveforms
 
 
@@ -344,7 +342,7 @@ def _late(files, waveforms, landmarks, given: int | None, say) -> list[int]:
         return [given] * len(files)
     found = []
     for file, waveform, seen in zip(files, waveforms, landmarks, strict=True):
-        offset = estimate(waveform[: len(seen) * FRAME], seen)
+        offset = estimate(fitted(waveform, len(seen)), seen)
         found.append(offset.correction() if offset else 0)
         if offset and offset.told():
             say(f"{file}: {offset.told()}")

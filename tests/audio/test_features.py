@@ -13,6 +13,7 @@ from emogene_jax.audio.features import (
     LOG_MEL,
     audio_features,
     choose_content,
+    fitted,
     same_content,
 )
 from emogene_jax.audio.load import load_audio
@@ -164,3 +165,10 @@ def test_a_microphone_matters_little(shared):
     difference = log_mel(dull) - log_mel(bright)
     raw = 10 * np.log10(bands_of(dull) / bands_of(bright)) / mel.UNIT_DB
     assert np.abs(difference).mean() < 0.4 * np.abs(raw).mean()
+
+
+def test_a_sound_is_cut_or_ends_in_silence():
+    wave = np.ones(1000, np.float32)
+    assert fitted(wave, 1).shape == (640,) and fitted(wave, 1).all()
+    longer = fitted(wave, 2)
+    assert longer.shape == (1280,) and longer[:1000].all() and not longer[1000:].any()
