@@ -232,7 +232,7 @@ def test_make_installs_once(tmp_path):
     _make(tmp_path, "test", WORKERS="-n 3", ARGS="-x")
     _make(tmp_path, "test", WORKERS="")
     assert log.read_text().splitlines() == [
-        "python -m pip install --quiet --editable .[test]",
+        "python -m pip install --quiet --no-compile --editable .[test]",
         "python -m pytest -n 3 -x",
         "python -m pytest",
     ]

@@ -22,6 +22,7 @@ import os
 import re
 import shutil
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -197,8 +198,7 @@ class Checkpoints:
             if number is None:
                 raise
             _silence_leftovers()
-            for half in self._folder.glob("*.orbax-checkpoint-tmp*"):
-                shutil.rmtree(half, ignore_errors=True)  # it may be what fills the disk
+            self._remove_halves()  # they may be what fills the disk
             whole = [int(p.name) for p in self._folder.iterdir() if p.name.isdecimal()]
             last = (
                 f"the last whole one is of step {max(whole)}"
@@ -209,6 +209,17 @@ class Checkpoints:
                 f"{self._folder}: a checkpoint could not be saved: "
                 f"{os.strerror(number)}; {last}"
             ) from error
+
+    def _remove_halves(self) -> None:
+        """Removes what was half written, until none comes back: threads that had begun to
+        write go on for a moment, and make the folders that they miss."""
+        for _ in range(50):
+            halves = list(self._folder.glob("*.orbax-checkpoint-tmp*"))
+            for half in halves:
+                shutil.rmtree(half, ignore_errors=True)
+            time.sleep(0.1)
+            if not halves:
+                return
 
     def _layout(self, step: int, name: str = "state") -> Any:
         found = self._manager.item_metadata(step)
