@@ -3,7 +3,8 @@
     emogene train --config lip_sync --workdir runs/lip_sync --config.data=RECORDS
     emogene train --config lip_sync:tiny --workdir /tmp/lip_sync
 
-`demo` is as `emogene demo` trains it.
+`generic` is as the built-in one was trained (docs/generic_voice.md), `demo` as `emogene
+demo` trains it.
 Hardware: one GPU of 80 GB, or several: the batch is split among all devices of all hosts.
     1024 clips do not fit a laptop: there, set --config.batch.batch_size=32.
 Hours: not measured on a GPU yet; `python benchmarks/train_rates.py` measures the rate of

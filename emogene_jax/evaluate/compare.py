@@ -51,11 +51,11 @@ def evaluate(reference, generated: list, out=None, face_model=None) -> dict:
     result = {"reference": str(reference), "rules": RULES, "absent": dict(ABSENT)}
     model = _model(face_model, result["absent"])
     truth = _landmarks(reference, model, result["absent"])
-    result["reference_sync"], _ = _sync(reference, face_model)
+    result["reference_sync"], _ = _sync(reference, face_model, model)
     result["methods"] = {}
     for name, path in _names(generated).items():
         row = _compare(reference, path, model, truth)
-        row["sync"], note = _sync(path, face_model)
+        row["sync"], note = _sync(path, face_model, model)
         row["notes"] += note
         result["methods"][name] = row
     print(table(result))
@@ -106,7 +106,7 @@ def _model(face_model, absent: dict):
     except UserError as error:
         if face_model is not None:
             raise
-        absent["lmd, face, mouth"] = str(error)
+        absent["lmd, face, mouth"] = absent["sync"] = str(error)
         return None
 
 
@@ -161,8 +161,10 @@ def _compare(reference, path, model, truth: np.ndarray | None) -> dict:
     return {**result, "frames": count, "notes": notes}
 
 
-def _sync(path, face_model) -> tuple[dict, list[str]]:
+def _sync(path, face_model, model) -> tuple[dict, list[str]]:
     """(how well its lips say its sound, notes on why that can't be told) of a video."""
+    if model is None:  # it has been looked for once, and its absence is said
+        return {}, []
     try:
         return lip_sync(path, face_model), []
     except UserError as error:
