@@ -50,7 +50,7 @@ from emogene_jax.audio_to_motion.offset import estimate, moved
 from emogene_jax.audio_to_motion.stage import audio_to_motion_stage
 from emogene_jax.audio_to_motion.vae import AudioToMotion
 from emogene_jax.corpora import clips
-from emogene_jax.face.fit import at_rest
+from emogene_jax.face.fit import rest_landmarks
 from emogene_jax.recipes.recipe import Recipe, train_recipe
 from emogene_jax.recipes.run import stage_config
 from emogene_jax.signals import landmarks_to_motion
@@ -206,7 +206,7 @@ def seen(file: Path, root: Path, job: clips.Job, content: dict):
         return None
     late = offset.frames if offset else 0
     sound = audio_features(moved(waveform, late), content)
-    rest = np.median(landmarks[at_rest(landmarks, clip["found"])], axis=0)
+    rest = rest_landmarks(landmarks, clip["found"])
     motion = landmarks_to_motion(landmarks, rest)
     return sound.content, sound.f0, motion.reshape(len(motion), -1)
 

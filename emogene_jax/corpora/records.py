@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 from emogene_jax.audio.align import aligned_frames, at_frames
 from emogene_jax.corpora import clips
 from emogene_jax.corpora.corpus import NO_SENTENCE, UNKNOWN, Corpus, Labels
-from emogene_jax.face.fit import at_rest
+from emogene_jax.face.fit import rest_landmarks
 from emogene_jax.input.records import array, clip_features, write
 from emogene_jax.input.tensorflow import quiet_tfds
 from emogene_jax.motion_to_emotion.blink import add_blinks, lid_closure, open_lids
@@ -167,7 +167,7 @@ def identity_rest(extracted, takes: dict[str, Labels]) -> np.ndarray:
     ]
     landmarks = np.concatenate([part["landmarks"] for part in parts])
     found = np.concatenate([part["found"] for part in parts])
-    return np.median(landmarks[at_rest(landmarks, found)], axis=0).astype(np.float32)
+    return rest_landmarks(landmarks, found).astype(np.float32)
 
 
 def neutral_take(take: dict, content, closure, rest) -> np.ndarray | None:

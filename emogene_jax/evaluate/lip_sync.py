@@ -4,13 +4,11 @@ It was trained on landmarks of real people's speech (docs/generic_voice.md), not
 pictures: what it says is not SyncNet's LSE-C and LSE-D, and not to be compared with them.
 """
 
-import numpy as np
-
 from emogene_jax.audio.features import audio_features, fitted
 from emogene_jax.audio.load import load_audio
 from emogene_jax.audio_to_motion.generic import built_in_expert, sync_of
 from emogene_jax.corpora.watch import watch
-from emogene_jax.face.fit import at_rest
+from emogene_jax.face.fit import rest_landmarks
 from emogene_jax.signals import UserError, landmarks_to_motion
 
 
@@ -28,7 +26,7 @@ def lip_sync(video, face_model=None) -> dict:
         raise UserError(f"{video}: its sound is silent")
     expert = built_in_expert()
     heard = audio_features(waveform, expert.content)
-    rest = np.median(seen.landmarks[at_rest(seen.landmarks, seen.found)], axis=0)
+    rest = rest_landmarks(seen.landmarks, seen.found)
     motion = landmarks_to_motion(seen.landmarks, rest).reshape(len(seen.landmarks), -1)
     found = sync_of(expert, heard.content, motion)
     if found is None:

@@ -90,6 +90,11 @@ def rest_shapes(mesh, landmarks, usable: np.ndarray) -> tuple[np.ndarray, np.nda
     return np.median(mesh[calm], axis=0), np.median(landmarks[calm], axis=0)
 
 
+def rest_landmarks(landmarks, usable: np.ndarray) -> np.ndarray:
+    """[68, 3]: the median of the usable [T] frames of landmarks [T, 68, 3] at rest."""
+    return np.median(landmarks[at_rest(landmarks, usable)], axis=0)
+
+
 def at_rest(points: np.ndarray, usable: np.ndarray) -> np.ndarray:
     """[T] bool: the usable frames of landmarks [T, 68, 3] with closed lips and open
     eyes."""
