@@ -103,7 +103,7 @@ def portrait(avatar, speech, seed: int) -> tuple[dict, int, int]:
 
     def watch(name, seed):
         acted = perform(person, features, [(0.0, name, 1.0)], seed)
-        return judge.watch(renderer.frames(acted.motion, acted.pose), model, name)
+        return judge.watch(renderer.frames(*acted), model, name)
 
     neutral, other = watch("neutral", seed), watch("neutral", seed + 1)
     classifier = judge.fit_classifier(LISTENERS)

@@ -52,22 +52,24 @@ def main(tiny: bool = False):
             size = 32 if tiny else size or 128
             source = portraits.prepared(None, Path(folder), size, tiny)
         out = Path(folder) / "avatar"
-        if tiny:
-            call = ["-c", TINY, source, out]
-        else:
-            held = ["--holdout-seconds", str(args.holdout_seconds)]
-            sized = ["--size", str(size)] if size else []
-            more = [flag for flag in rest if flag != "--"]
-            command = ["-m", "emogene_jax.cli", "create", source, "--out", out]
-            call = [*command, *held, *sized, *more]
-        began = time.perf_counter()
-        ended = subprocess.run([sys.executable, *call])
-        wall = time.perf_counter() - began
-        if ended.returncode:
-            sys.exit(f"{source}: emogene create ended with {ended.returncode}")
+        held = ["--holdout-seconds", str(args.holdout_seconds)]
+        sized = ["--size", str(size)] if size else []
+        more = [flag for flag in rest if flag != "--"]
+        wall = create(source, out, [*held, *sized, *more], tiny)
         told, sizes = read(out)
-    told["wall_s"] = round(wall, 1)
-    timing.emit("create", told, portrait=name, **sizes)
+    timing.emit("create", told | {"wall_s": wall}, portrait=name, **sizes)
+
+
+def create(source, out: Path, more: list[str], tiny: bool = False) -> float:
+    """Runs the command; the seconds that it took."""
+    call = ["-m", "emogene_jax.cli", "create", source, "--out", out, *more]
+    if tiny:
+        call = ["-c", TINY, source, out]
+    began = time.perf_counter()
+    ended = subprocess.run([sys.executable, *map(str, call)])
+    if ended.returncode:
+        sys.exit(f"{source}: emogene create ended with {ended.returncode}")
+    return round(time.perf_counter() - began, 1)
 
 
 def read(avatar: Path) -> tuple[dict, dict]:

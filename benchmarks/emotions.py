@@ -48,7 +48,7 @@ def main():
         kept = pictures.setdefault((name, intensity), [])
 
         def frames():
-            shown = renderer.frames(acted.motion, acted.pose)
+            shown = renderer.frames(*acted)
             for number, frame in enumerate(shown):
                 if number in some:
                     kept.append(frame)

@@ -117,8 +117,9 @@ def lips(person, speech, frames: int, seed: int) -> dict[str, float]:
         ("speech", perform(person, features, [(0.0, "neutral", 1.0)], seed)),
         ("idle", perform_idle(person, frames, seed)),
     ):
-        shown = list(renderer.frames(acted.motion, acted.pose))
-        still = list(renderer.frames(np.zeros_like(acted.motion), acted.pose))
+        shown = list(renderer.frames(*acted))
+        unmoved = acted._replace(motion=np.zeros_like(acted.motion))
+        still = list(renderer.frames(*unmoved))
         seen, rest = watch(still, f"{name}, at rest")
         _, whole = watch(shown, name)
         halves = below_the_ridge(still, shown, seen)

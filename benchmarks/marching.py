@@ -56,7 +56,7 @@ def main(tiny: bool = False):
         person = load_avatar(Path(args.avatar))
         fields = person.fields._replace(torso=None)
         some = spread_rows(len(person.pose.rotation), args.frames)
-        pose = Pose(*(part[some] for part in person.pose))
+        pose = Pose(*(part[some] for part in person.pose.head))
         motion = random_faces(len(some), np.random.default_rng(0))
     else:
         size = 32 if tiny else args.size

@@ -28,7 +28,8 @@ from emogene_jax.emotion_to_video.render import Fields, Renderer
 from emogene_jax.emotion_to_video.torso import TorsoField, TorsoSize
 from emogene_jax.face import rig as rigs
 from emogene_jax.motion_to_emotion.expressions import emotion_displacement
-from emogene_jax.pose.code import fit_pose_code
+from emogene_jax.pose.code import CODES, fit_pose_code
+from emogene_jax.pose.torso import MOTION
 from emogene_jax.recipes.run import stage_config
 from emogene_jax.signals import EMOTIONS, FPS, Pose, motion_to_landmarks
 from emogene_jax.synthetic import motion as synthetic_motion
@@ -135,11 +136,12 @@ def untrained(size: int, frames: int):
     )
     head_size = HeadSize(**config.model.to_dict())
     torso_size = TorsoSize(**torso_config.model.to_dict())
-    code = fit_pose_code(pose)
+    code = fit_pose_code(pose, np.zeros((len(pose.rotation), MOTION)))
     head = head_stage(camera, head_size, **config.stage.to_dict())
     conditions = jnp.zeros((1, rig.project.shape[1]))
     params, aux = head.init(jax.random.key(0), {"condition": conditions})
-    blank = (jnp.zeros((1, 12)), jnp.zeros((1, 1, 2)), jnp.zeros((1, 1, 4)))
+    blank = jnp.zeros((1, CODES)), jnp.zeros((1, MOTION))
+    blank = *blank, jnp.zeros((1, 1, 2)), jnp.zeros((1, 1, 4))
     torso = TorsoField(torso_size).init(jax.random.key(1), *blank)["params"]
     fields = Fields(
         rig,

@@ -23,7 +23,7 @@ from emogene_jax.motion_to_emotion.blink import add_blinks, natural_blinks
 from emogene_jax.motion_to_emotion.deformation import deform
 from emogene_jax.motion_to_emotion.manifold import project
 from emogene_jax.pose.sampler import head_path, sample_idle
-from emogene_jax.signals import NUM_LANDMARKS, AudioFeatures, Pose
+from emogene_jax.signals import NUM_LANDMARKS, AudioFeatures, Pose, Posture
 
 TEMPERATURE = 0.2  # of the VAE's latent; the official release's
 CHUNK = 500  # frames of motion made at a time; a multiple of the latents' stride
@@ -37,6 +37,7 @@ class Performance(NamedTuple):
 
     motion: np.ndarray  # [T, 68, 3] eye distances
     pose: Pose
+    torso: np.ndarray | None = None  # [T, 6]; None = as the head's pose lets expect
 
 
 def perform(
@@ -47,8 +48,8 @@ def perform(
 ) -> Performance:
     """What the person does while saying `features`, with the emotions of `track`
     (emotions.parse_emotion)."""
-    motion, pose = perform_in_stretches(avatar, features, track, seed)
-    return Performance(np.concatenate(list(motion)), pose)
+    made = perform_in_stretches(avatar, features, track, seed)
+    return made._replace(motion=np.concatenate(list(made.motion)))
 
 
 def perform_in_stretches(
@@ -56,9 +57,9 @@ def perform_in_stretches(
     features: AudioFeatures,
     track: list[tuple[float, str, float]],
     seed: int = 0,
-) -> tuple[Iterator[np.ndarray], Pose]:
-    """`perform`, with the motion in stretches [n, 68, 3] that are made when they are
-    asked for: an hour takes the memory of a minute."""
+) -> Performance:
+    """`perform`, with the motion in stretches [n, 68, 3], an iterator, that are made when
+    they are asked for: an hour takes the memory of a minute."""
     frames = len(features.speech)
     weights, intensity = emotion_curve(track, frames)
     blinks = natural_blinks(frames, np.random.default_rng([seed, 1]))
@@ -72,7 +73,8 @@ def perform_in_stretches(
             motion = project(avatar.manifold, np.asarray(motion), KEEPING)
             yield add_blinks(motion, blinks[part], avatar.rest, avatar.shut)
 
-    return stretches(), head_poses(avatar.pose, features.speech, seed)
+    posture = postures(avatar.pose, features.speech, seed)
+    return Performance(stretches(), posture.head, posture.torso)
 
 
 def neutral_motion(avatar: Avatar, features: AudioFeatures, seed: int) -> np.ndarray:
@@ -121,8 +123,8 @@ def _generate(model, params, aux, content, f0, key, first):
     return generate(model, params, aux, content, f0, key, TEMPERATURE, first=first)
 
 
-def head_poses(source: Pose, speech: np.ndarray, seed: int) -> Pose:
-    """[T] poses: the portrait's own while there is speech, turned back and forth where
+def postures(source: Posture, speech: np.ndarray, seed: int) -> Posture:
+    """[T] of them: the portrait's own while there is speech, turned back and forth where
     it outlasts them; the idle sampler's where it is silent."""
     return head_path(source, _stretches(speech), seed)
 
@@ -147,4 +149,5 @@ def perform_idle(avatar: Avatar, frames: int, seed: int = 0) -> Performance:
     still = np.zeros((frames, NUM_LANDMARKS, 3), np.float32)
     blinks = natural_blinks(frames, np.random.default_rng([seed, 1]))
     motion = add_blinks(still, blinks, avatar.rest, avatar.shut)
-    return Performance(motion, sample_idle(avatar.pose, frames, seed))
+    posture = sample_idle(avatar.pose, frames, seed)
+    return Performance(motion, posture.head, posture.torso)

@@ -64,6 +64,19 @@ class Pose(NamedTuple):
     translation: np.ndarray  # [T, 3] float64, cm
 
 
+class Posture(NamedTuple):
+    """How a person holds themselves: a Pose of the head, and where the torso is."""
+
+    rotation: np.ndarray  # [T, 3, 3]
+    translation: np.ndarray  # [T, 3] cm
+    torso: np.ndarray  # [T, 6] float32, its motion (pose.torso)
+
+    @property
+    def head(self) -> Pose:
+        """The head's part of it."""
+        return Pose(self.rotation, self.translation)
+
+
 class Camera(NamedTuple):
     """A pinhole. column = cx - focal * x / z, row = cy + focal * y / z, where a pixel's
     centre is its index + 0.5."""

@@ -123,6 +123,7 @@ def heard_of():
             *(black, black, black, black[0]),
             *(landmarks, landmarks, rest, rest),
             pose=Pose(*(np.concatenate(p) for p in zip(*(t.pose for t in takes)))),
+            torso=np.zeros((len(landmarks), 6), np.float32),
             camera=None,
             content=np.concatenate([features.content for features in sound]),
             f0=np.concatenate([features.f0 for features in sound]),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from emogene_jax import pipeline
 from emogene_jax.rigid import rotation_exp, rotation_log
-from emogene_jax.signals import AudioFeatures, Pose
+from emogene_jax.signals import AudioFeatures, Posture
 
 
 def nodding(frames=80):
@@ -17,7 +17,7 @@ def nodding(frames=80):
     still = np.clip(np.abs(time - 1.6) - 0.4, 0, None) * np.sign(time - 1.6)
     turn = np.stack([0.2 * np.sin(2 * still), 0.15 * still, 0 * still], -1)
     place = np.stack([np.sin(2 * still), 0 * still, -60 + 0 * still], -1)
-    return Pose(rotation_exp(turn), place)
+    return Posture(rotation_exp(turn), place, np.tile(place, 2) / 100)
 
 
 def steps(pose):
@@ -37,8 +37,10 @@ stretch = st.tuples(st.booleans(), st.integers(1, 60))
 def test_heads_never_jump_whatever_is_said(stretches, seed):
     speech = np.concatenate([np.full(n, said) for said, n in stretches])
     source = nodding()
-    pose = pipeline.head_poses(source, speech, seed)
+    pose = pipeline.postures(source, speech, seed)
     assert len(pose.rotation) == len(pose.translation) == len(speech)
+    # The torso is always where it was with the head's pose.
+    np.testing.assert_allclose(pose.torso[:, 3:], pose.translation / 100, atol=1e-9)
     turn, shift = steps(pose)
     # The source's own steps, and those of easing over from one piece to another.
     assert turn < 0.08 and shift < 0.35

@@ -39,9 +39,10 @@ class Offset(NamedTuple):
     fit: float  # correlation at that offset
     clear: bool  # whether other offsets fit much less
 
-    def correction(self) -> int:
-        """By how many frames the sound should be moved forward."""
-        return self.frames if self.clear else 0
+    def correction(self, least: int = 1) -> int:
+        """By how many frames the sound should be moved forward; fewer than `least` do
+        not count."""
+        return self.frames if self.clear and abs(self.frames) >= least else 0
 
     def told(self) -> str | None:
         """What people should know of it."""

@@ -30,7 +30,7 @@ from emogene_jax.recipes.torso import (
     of_this_portrait,
     params_digest,
 )
-from emogene_jax.signals import Pose, UserError, landmarks_to_motion
+from emogene_jax.signals import Posture, UserError, landmarks_to_motion
 from emogene_jax.train import checkpoint
 
 # Of a config, what an avatar remembers: no paths of the machine that trained it.
@@ -115,12 +115,12 @@ def matching_fields(parts: Parts) -> tuple[checkpoint.Saved, checkpoint.Saved]:
     return head, torso
 
 
-def one_after_the_other(portrait: Portrait) -> Pose:
-    """The head poses [T] of a portrait of several clips, as if the head had gone on from
-    where the last clip left it."""
+def one_after_the_other(portrait: Portrait) -> Posture:
+    """How the person of a portrait of several clips holds themselves [T], as if they had
+    gone on from where the last clip left them."""
     starts = np.flatnonzero(np.diff(portrait.clip)) + 1
-    parts = (np.split(part, starts) for part in portrait.pose)
-    return join_poses([Pose(*clip) for clip in zip(*parts, strict=True)])
+    parts = (np.split(part, starts) for part in (*portrait.pose, portrait.torso))
+    return join_poses([Posture(*clip) for clip in zip(*parts, strict=True)])
 
 
 def _kept(record: dict) -> dict:

@@ -29,9 +29,10 @@ from emogene_jax.folders import read_header, write_json
 from emogene_jax.motion_to_emotion.deformation import layout as deformation_layout
 from emogene_jax.motion_to_emotion.manifold import Manifold
 from emogene_jax.pose.code import CODES, PoseCode
-from emogene_jax.signals import NUM_LANDMARKS, Camera, Pose, UserError
+from emogene_jax.pose.torso import MOTION
+from emogene_jax.signals import NUM_LANDMARKS, Camera, Posture, UserError
 
-FORMAT = 6
+FORMAT = 7
 
 
 class Avatar(NamedTuple):
@@ -43,7 +44,7 @@ class Avatar(NamedTuple):
     manifold: Manifold
     rest: np.ndarray  # [68, 3] cm
     shut: np.ndarray  # [12, 3] eye distances: the motion of lids that are shut
-    pose: Pose  # the portrait's, in order
+    pose: Posture  # the portrait's, in order
     info: dict  # "audio_to_motion": its sizes; "content"; "request"; ...
 
 
@@ -97,8 +98,10 @@ def field_layout(fields: Fields) -> dict:
     each, corner, codes = shape(count), shape(3), shape(CODES)
     linear = (shape(3 * NUM_LANDMARKS, count), *[each] * 3, shape(count, *grid, 3))
     planes = shape(*[HULL] * 3), shape(2, 2, *[HULL] * 2)
+    each_motion = shape(MOTION)
+    torso = each_motion, each_motion, shape(2, MOTION), shape(CODES, MOTION)
     boxes = shape(*grid, 3), *[corner] * 4, *planes
-    batch = {"condition": shape(1, count), "code": shape(1, CODES)}
+    batch = {"condition": shape(1, count)}
     made = [
         jax.eval_shape(stage.init, jax.random.key(0), batch)
         for stage in (
@@ -111,7 +114,7 @@ def field_layout(fields: Fields) -> dict:
         "head": made[0][0],
         "density": made[0][1]["density"],
         "torso": made[1][0],
-        "code": PoseCode(shape(3, 3), corner, shape(6), codes, codes)._asdict(),
+        "code": PoseCode(shape(3, 3), corner, shape(6), codes, codes, *torso)._asdict(),
         "background": shape(size, size, 3),
     }
 
@@ -158,7 +161,7 @@ def _assemble(header, parts) -> Avatar:
         Manifold(**person["manifold"]),
         person["rest"],
         person["shut"],
-        Pose(**person["pose"]),
+        Posture(**person["pose"]),
         dict(header["info"]),
     )
 
@@ -175,7 +178,7 @@ def _misfit(avatar: Avatar, parts: dict) -> str | None:
     count, frames = avatar.manifold.basis.shape[1], len(avatar.pose.rotation)
     numbers, flat = shape(count), shape(3 * NUM_LANDMARKS)
     basis = shape(3 * NUM_LANDMARKS, count)
-    pose = Pose(shape(frames, 3, 3), shape(frames, 3))
+    pose = Posture(shape(frames, 3, 3), shape(frames, 3), shape(frames, MOTION))
     expected = {
         "fields": field_layout(avatar.fields),
         "deformation": deformation_layout(avatar.deformation),

@@ -19,6 +19,7 @@ from emogene_jax.pipeline import (
     perform_idle,
     perform_in_stretches,
 )
+from emogene_jax.pose.torso import MOTION
 from emogene_jax.signals import (
     FPS,
     Pose,
@@ -47,7 +48,7 @@ def talk(avatar, audio, track, out, seed=0, background=None, landmarks_out=None)
         features = audio_features(waveform, person.info["content"])
         if late := never_reached(track, len(features.speech)):
             warnings.warn(f"{path}: {late}", stacklevel=1)
-        performance = Performance(*perform_in_stretches(person, features, track, seed))
+        performance = perform_in_stretches(person, features, track, seed)
         if landmarks_out is not None:
             motion = np.concatenate(list(performance.motion))
             performance = performance._replace(motion=motion)
@@ -96,7 +97,7 @@ def _show(person: Avatar, renderer, performance: Performance, out, sound, pictur
     progress = Progress(total, Path(out).name)
 
     def frames():
-        shown = renderer.frames(performance.motion, performance.pose, picture)
+        shown = renderer.frames(*performance, picture)
         for number, frame in enumerate(shown, 1):
             yield frame
             progress.update(number, {})
@@ -121,7 +122,8 @@ def _background(path):
 
 
 def _save(path, person: Avatar, performance: Performance):
-    """Landmarks [T, 68, 3] in cm, poses and rest: what `--drive` reads."""
+    """Landmarks [T, 68, 3] in cm, poses, the torso's motions and rest: what `--drive`
+    reads."""
     if path is None:
         return
     temporary = Path(path).with_name(f".{Path(path).name}.part")
@@ -135,6 +137,7 @@ def _save(path, person: Avatar, performance: Performance):
             landmarks=motion_to_landmarks(motion, rest, np.float64),
             rest=rest,
             **performance.pose._asdict(),
+            **({} if performance.torso is None else {"torso": performance.torso}),
         )
     temporary.replace(path)
 
@@ -149,15 +152,23 @@ def _load(path) -> Performance:
             arrays = {name: np.asarray(saved[name], np.float64) for name in saved.files}
         landmarks, rest = arrays["landmarks"], arrays["rest"]
         pose = Pose(arrays["rotation"], arrays["translation"])
+        torso = arrays.get("torso", np.zeros((len(landmarks), MOTION)))
     except KeyError as error:
         raise UserError(f"{path}: {error.args[0]}; expected {expected}") from None
     except (OSError, ValueError, TypeError, EOFError, BadZipFile):
         raise UserError(f"{path}: can't be read; expected {expected}") from None
     count = landmarks.shape[0] if landmarks.ndim else 0
-    shapes = [part.shape for part in (landmarks, rest, *pose)]
-    if not count or shapes != [(count, 68, 3), (68, 3), (count, 3, 3), (count, 3)]:
+    shapes = [part.shape for part in (landmarks, rest, *pose, torso)]
+    expected_shapes = [
+        (count, 68, 3),
+        (68, 3),
+        (count, 3, 3),
+        (count, 3),
+        (count, MOTION),
+    ]
+    if not count or shapes != expected_shapes:
         raise UserError(f"{path}: found arrays of shapes {shapes}; expected {expected}")
-    if not all(np.isfinite(part).all() for part in (landmarks, rest, *pose)):
+    if not all(np.isfinite(part).all() for part in (landmarks, rest, *pose, torso)):
         raise UserError(f"{path}: found NaN or infinity; expected finite numbers")
     if eye_distance(rest) < 1e-3:
         raise UserError(f"{path}: rest has its eye corners in one place; expected cm")
@@ -167,7 +178,8 @@ def _load(path) -> Performance:
         or np.linalg.det(pose.rotation).min() < 0
     ):
         raise UserError(f"{path}: rotation holds matrices that are no rotations")
-    return Performance(landmarks_to_motion(landmarks, rest), pose)
+    motion = landmarks_to_motion(landmarks, rest)
+    return Performance(motion, pose, arrays.get("torso"))
 
 
 def _track(path, person: Avatar, face_model) -> tuple[Performance, bool]:

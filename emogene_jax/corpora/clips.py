@@ -61,6 +61,7 @@ class Job(NamedTuple):
     content: dict  # which content features (audio.features)
     face_model: str | None = None  # as of watch.watch
     watch: Callable = watch  # (video, face_model, clock) -> Seen
+    late_from: int = 1  # frames, from which on sound that is late is corrected
 
 
 class Outcome(NamedTuple):
@@ -173,7 +174,7 @@ def _see_and_hear(task: Task, job: Job, clock: Clock):
     with clock.stage("features"):
         waveform = fitted(waveform, len(seen.found))
         offset = estimate(waveform, seen.landmarks)
-        late = offset.correction() if offset else 0
+        late = offset.correction(job.late_from) if offset else 0
         heard = audio_features(moved(waveform, late), job.content)
     found = seen._asdict() | seen.pose._asdict() | heard._asdict()
     found |= {"source_fps": seen.fps, "camera": tuple(seen.camera)}

@@ -302,6 +302,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--face-model", metavar="FILE")
     kinds = "auto|speech_embedding|log_mel|HUBERT"
     parser.add_argument("--content", default="auto", metavar=kinds)
+    parser.add_argument(
+        "--late-from",
+        type=int,
+        default=1,
+        metavar="FRAMES",
+        help="from which on sound that is late or early is corrected (default: 1)",
+    )
     parser.add_argument("--again", action="store_true", help="try skipped clips again")
     parser.add_argument("--beam", action="store_true", help="run by Apache Beam")
     return parser
@@ -320,7 +327,7 @@ def main(argv: list[str] | None = None) -> int:
         must_exist(args.face_model, what="a face model bundle (face_landmarker.task)")
         must_be_writable(args.out, folder=True)
         job = Job(args.folder, args.out, _content(args.out, args.content))
-        job = job._replace(face_model=args.face_model)
+        job = job._replace(face_model=args.face_model, late_from=args.late_from)
         if args.again:
             for path in clips.kept_paths(args.out, clips.SKIPPED):
                 clips.kept(args.out, path, clips.SKIPPED).unlink()

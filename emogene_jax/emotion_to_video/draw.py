@@ -14,7 +14,7 @@ from emogene_jax.emotion_to_video.torso import NECK
 from emogene_jax.face.rig import Rig, condition, upper_conditions
 from emogene_jax.landmarks import EYES, MOUTH
 from emogene_jax.portrait.schema import Portrait
-from emogene_jax.pose.code import PoseCode, pose_code
+from emogene_jax.pose.code import PoseCode, pose_code, torso_code
 from emogene_jax.rigid import project
 from emogene_jax.signals import landmarks_to_motion
 
@@ -26,7 +26,7 @@ def drawable(portrait: Portrait, rig: Rig, code: PoseCode) -> dict:
     """A portrait's frames as arrays for the device: pictures, and of each frame all that
     the losses want to know."""
     motion = landmarks_to_motion(portrait.landmarks, portrait.rest)
-    conditions = condition(rig, motion)
+    conditions, codes = condition(rig, motion), pose_code(code, portrait.pose)
     landmarks = np.asarray(
         project(
             portrait.landmarks,
@@ -42,7 +42,9 @@ def drawable(portrait: Portrait, rig: Rig, code: PoseCode) -> dict:
         "background": portrait.background,
         "condition": np.asarray(conditions, np.float32),
         "upper": upper_conditions(rig),
-        "code": pose_code(code, portrait.pose),
+        "code": codes,
+        "torso_code": torso_code(code, codes, portrait.torso),
+        "torso": portrait.torso,
         "rotation": portrait.pose.rotation.astype(np.float32),
         "translation": portrait.pose.translation.astype(np.float32),
         "turns": frame_turns(conditions),
@@ -132,7 +134,7 @@ def _draw_pixels(resident, t, others, key, regions, rays, top):
         # Behind the head stands the torso where it can be seen, else the background.
         "behind": over(target, torso_matte, background),
         "condition": condition,
-        "code": resident["code"][t],
+        **{name: resident[name][t] for name in ("code", "torso_code", "torso")},
         "pose": (resident["rotation"][t], resident["translation"][t]),
     }
     if "heads" in resident:

@@ -26,7 +26,7 @@ from emogene_jax.parallel import (
     shard_batch,
 )
 from emogene_jax.pose.alignment import aligned
-from emogene_jax.pose.code import PoseCode, pose_code
+from emogene_jax.pose.code import PoseCode, guessed_torso, pose_code, torso_code
 from emogene_jax.rigid import project
 from emogene_jax.signals import Camera, Pose
 
@@ -62,13 +62,17 @@ class Renderer:
         self._outline = hull_outline(fields.rig)
         self._side = 0
 
-    def frames(self, motion, pose, background=None, layers=False, codes=None):
+    def frames(
+        self, motion, pose, torso=None, background=None, layers=False, codes=None
+    ):
         """Yield frames uint8 [H, W, 3] of motion [T, 68, 3] under T poses.
 
         Args:
             motion: eye distances; or an iterator over stretches [n, 68, 3] of it, which
                 is read as the frames are.
             pose: signals.Pose of the same length.
+            torso: [T, 6], its motions (pose.torso); None = those that the head's pose
+                lets expect.
             background: uint8 [H, W, 3] in place of the portrait's own.
             layers: yield (frame, head uint8 [H, W, 4] premultiplied RGB and alpha)
                 instead.
@@ -76,7 +80,7 @@ class Renderer:
                 half of a code is the pose smoothed over its neighbours.
         """
         waiting = None
-        for batch in self.dispatch(motion, pose, background, codes):
+        for batch in self.dispatch(motion, pose, torso, background, codes):
             # The device works on this batch while the host hands on the last.
             if waiting is not None:
                 yield from _hand_on(*waiting, layers)
@@ -84,12 +88,15 @@ class Renderer:
         if waiting is not None:
             yield from _hand_on(*waiting, layers)
 
-    def dispatch(self, motion, pose, background=None, codes=None):
+    def dispatch(self, motion, pose, torso=None, background=None, codes=None):
         """Yield ((frames [N, H, W, 3], heads [N, H, W, 4]) uint8 on the device, how many
         of the N count): `frames` without the way to the host."""
         fields = self.fields
         if codes is None:
             codes = pose_code(fields.code, pose)
+        if torso is None:
+            torso = guessed_torso(fields.code, codes)
+        told = torso_code(fields.code, codes, torso), np.asarray(torso, np.float32)
         pose = aligned_pose(fields, codes, pose)
         rotation, translation = (np.asarray(part, np.float32) for part in pose)
         corner, side = self._windows(pose)
@@ -105,8 +112,10 @@ class Renderer:
                     max=start + count - 1
                 )
                 rows = of_stretch + done
-                batch = (codes[rows], rotation[rows], translation[rows], corner[rows])
-                batch = shard_batch((conditions[of_stretch], *batch))
+                each = (*told, rotation, translation, corner)
+                batch = shard_batch(
+                    (conditions[of_stretch], *(part[rows] for part in each))
+                )
                 ready = self._render(side)(self._rig, self._trained, behind, *batch)
                 yield ready, count
             done += len(stretch)
@@ -140,8 +149,9 @@ def _program(head_size, torso_size, camera, samples, has_torso, side):
     size = camera.size
     top = torso_size.top(size)
 
-    def one(rig, trained, behind, condition, code, rotation, translation, corner):
+    def one(rig, trained, behind, condition, *told):
         ready, torso_params = trained
+        code, motion, rotation, translation, corner = told
         baked = bake(head, ready, rig, condition)
         window = (camera, corner, side, samples)
         pose = (rotation, translation)
@@ -156,6 +166,7 @@ def _program(head_size, torso_size, camera, samples, has_torso, side):
             torso_colour, opacity = torso.apply(
                 {"params": torso_params},
                 code[None],
+                motion[None],
                 pixel_place(rows, columns, camera),
                 layer[top:].reshape(1, -1, 4),
             )

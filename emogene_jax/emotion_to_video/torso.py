@@ -1,9 +1,10 @@
 """The torso field: neck and clothes, a 2-D image that the head's pose moves.
 
 Paper: Eq. 8 (arXiv:2410.17262). It lives in the picture plane, is deformed by the pose,
-and sees the head's colour, so that the neck can meet the jaw without a seam. As with the
-head, the pose acts once a frame: a coarse grid of 2-D displacements and a bias, both
-linear in a small pose code.
+and sees the head's colour, so that the neck can meet the jaw without a seam. The torso's
+own motion (pose.torso) is undone first; what then still depends on the pose of head and
+torso acts once a frame: a coarse grid of 2-D displacements and a bias, both linear in a
+small code.
 """
 
 import math
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from emogene_jax.emotion_to_video.encoding import read_planes
+from emogene_jax.pose.torso import undone
 
 NECK = 0.12  # how far it goes on under the head, in heights of the picture
 
@@ -39,10 +41,10 @@ class TorsoField(nn.Module):
     size: TorsoSize
 
     @nn.compact
-    def __call__(self, code, place, head):
-        """Colour [B, P, 3] and opacity [B, P] of frames with pose codes [B, C], at places
-        [B, P, 2] in [0, 1] (column, row), where the head shows colour and alpha
-        [B, P, 4]."""
+    def __call__(self, code, motion, place, head):
+        """Colour [B, P, 3] and opacity [B, P] of frames with codes [B, C] (code.torso_code)
+        and the torso's motions [B, 6], at places [B, P, 2] in [0, 1] (column, row), where
+        the head shows colour and alpha [B, P, 4]."""
         s = self.size
         warp = self.param(
             "warp", nn.initializers.zeros, (code.shape[-1], s.warp, s.warp, 2)
@@ -50,6 +52,7 @@ class TorsoField(nn.Module):
         small = nn.initializers.normal(0.1)
         coarse = self.param("coarse_planes", small, (s.coarse, s.coarse, s.features))
         fine = self.param("fine_planes", small, (s.fine, s.fine, s.features))
+        place = undone(motion, place)
         moved = place + 0.05 * read_planes(jnp.tensordot(code, warp, 1), place)
         flat = moved.reshape(-1, 2)
         features = jnp.concatenate(

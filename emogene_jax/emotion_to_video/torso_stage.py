@@ -6,6 +6,8 @@ import numpy as np
 from emogene_jax.emotion_to_video.camera import over, pixel_place, to_bytes
 from emogene_jax.emotion_to_video.draw import TORSO_ROWS, draw_rays, noisy, over_grey
 from emogene_jax.emotion_to_video.torso import TorsoField, TorsoSize
+from emogene_jax.pose.code import CODES
+from emogene_jax.pose.torso import MOTION
 from emogene_jax.signals import Camera, Stage
 
 
@@ -29,23 +31,24 @@ def torso_stage(
     field = TorsoField(size)
 
     def init(key, batch):
-        code = jnp.zeros((1, batch["code"].shape[-1]))
-        params = field.init(key, code, jnp.zeros((1, 1, 2)), jnp.zeros((1, 1, 4)))
+        del batch
+        told = jnp.zeros((1, CODES)), jnp.zeros((1, MOTION))
+        params = field.init(key, *told, jnp.zeros((1, 1, 2)), jnp.zeros((1, 1, 4)))
         return params["params"], {}
 
     def loss(params, aux, frozen, batch, key, step):
         del frozen, step
-        code = noisy(batch["code"], noise, key)
+        told = noisy(batch["torso_code"], noise, key), batch["torso"]
         colour, alpha = batch["head"][..., :3], batch["head"][..., 3:]
         place = pixel_place(batch["rows"], batch["columns"], camera)
-        torso, opacity = field.apply({"params": params}, code, place, batch["head"])
+        torso, opacity = field.apply({"params": params}, *told, place, batch["head"])
         behind = over(torso, opacity, batch["background"])
         pixel = colour + (1 - alpha) * behind
         colour_loss = jnp.mean((pixel - batch["target"]) ** 2)
         open_pixel = 1 - batch["matte"]
         matte_loss = jnp.mean(open_pixel * (opacity - batch["torso_matte"]) ** 2)
         bare, cover = field.apply(
-            {"params": params}, code, place, jnp.zeros_like(batch["head"])
+            {"params": params}, *told, place, jnp.zeros_like(batch["head"])
         )
         neck = jnp.square(bare - batch["neck"]).mean(-1) + (cover - 1) ** 2
         neck_loss = jnp.mean(batch["under_head"] * neck)
@@ -61,8 +64,9 @@ def torso_stage(
         # A torso of the batch without its head, over grey.
         number = jnp.arange(camera.size**2)[None]
         place = pixel_place(number // camera.size, number % camera.size, camera)
+        told = batch["torso_code"][:1], batch["torso"][:1]
         colour, opacity = field.apply(
-            {"params": params}, batch["code"][:1], place, jnp.zeros((*number.shape, 4))
+            {"params": params}, *told, place, jnp.zeros((*number.shape, 4))
         )
         layer = jnp.concatenate([opacity[..., None] * colour, opacity[..., None]], -1)
         layer = layer.reshape(camera.size, camera.size, 4)

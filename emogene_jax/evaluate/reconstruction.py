@@ -1,8 +1,9 @@
 """How well an avatar shows frames that it never saw: self-reconstruction.
 
 The held-out frames went through the same tracker as all others and nothing was fitted to
-their pixels; their landmarks and poses drive the avatar, and what it renders is compared
-with what was filmed. Nothing is pasted.
+their pixels; their landmarks, poses and the tracked motion of the torso drive the avatar,
+and what it renders is compared with what was filmed. Nothing is pasted. Where the torso is
+guessed from the head's pose instead, the number is `full_predicted_torso`.
 """
 
 from pathlib import Path
@@ -34,7 +35,8 @@ def evaluate_fields(
     held out there is only the preview to make: numbers on learned frames say little.
 
     Returns:
-        metrics: psnr and ssim of full, head, head_matte, face and mouth; lmd in px of
+        metrics: psnr and ssim of full, head, head_matte, face, mouth and
+        full_predicted_torso; lmd in px of
         mouth and face, where a face tracker finds a face in all that was rendered; frames
         (their numbers in the source); absent ({name: reason} of what can't be judged).
     """
@@ -48,6 +50,10 @@ def evaluate_fields(
         return {"frames": []}
     rendered, heads = rerender(renderer, portrait)
     metrics = scores(portrait, rendered, heads)
+    guessed, _ = rerender(renderer, portrait, torso=False)
+    whole = {"full_predicted_torso": None}
+    for name, found in by_region(portrait.frames, guessed, whole).items():
+        metrics[name] |= found
     if track:
         try:
             metrics["lmd"] = landmark_distance(rendered, portrait.frames, face_model)
@@ -79,16 +85,18 @@ def scores(portrait: Portrait, rendered: np.ndarray, heads: np.ndarray) -> dict:
     return {name: over_truth[name] | found[name] for name in ("psnr", "ssim")}
 
 
-def rerender(renderer: Renderer, portrait: Portrait, rows=slice(None)):
+def rerender(renderer: Renderer, portrait: Portrait, rows=slice(None), torso=True):
     """Frames [T, H, W, 3] and heads [T, H, W, 4] uint8, driven by what was tracked.
 
     Args:
         rows: numbers of the frames to render, each as it is among all of them.
+        torso: False = where it is, is guessed from the head's pose.
     """
     motion = landmarks_to_motion(portrait.landmarks[rows], portrait.rest)
     codes = pose_code(renderer.fields.code, portrait.pose)[rows]
     pose = Pose(*(part[rows] for part in portrait.pose))
-    pairs = renderer.frames(motion, pose, layers=True, codes=codes)
+    torso = portrait.torso[rows] if torso else None
+    pairs = renderer.frames(motion, pose, torso, layers=True, codes=codes)
     frames, heads = zip(*pairs, strict=True)
     return np.stack(frames), np.stack(heads)
 

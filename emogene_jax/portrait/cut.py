@@ -92,8 +92,8 @@ def some_frames(portrait: Portrait, rows: np.ndarray) -> Portrait:
     the waveform."""
     steps = steps_of(rows)
     names = (
-        *("frames", "head_matte", "torso_matte", "mesh", "landmarks", "speech"),
-        *("clip", "source_frame", "emotion"),
+        *("frames", "head_matte", "torso_matte", "mesh", "landmarks", "torso"),
+        *("speech", "clip", "source_frame", "emotion"),
     )
     return portrait._replace(
         pose=Pose(*(part[rows] for part in portrait.pose)),

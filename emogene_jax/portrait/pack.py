@@ -22,7 +22,7 @@ from emogene_jax.folders import digest, read_header, write_json
 from emogene_jax.portrait.schema import Portrait
 from emogene_jax.signals import Camera, Pose, UserError
 
-FORMAT = 1
+FORMAT = 2
 STRETCH = 100  # frames
 _WAITING = 4  # stretches that may wait to be coded: 130 MB each at 512 px
 PICTURES = ("frames", "head_matte", "torso_matte")
@@ -32,6 +32,7 @@ ROWS = {
     "landmarks": np.float32,
     "rotation": np.float64,
     "translation": np.float64,
+    "torso": np.float32,
     "content": np.float16,  # HuBERT's 1024 channels are most of the rest of the file
     "f0": np.float32,
     "speech": np.bool_,

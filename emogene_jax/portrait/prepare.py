@@ -13,7 +13,13 @@ import numpy as np
 from emogene_jax.audio.features import LOG_MEL, audio_features, fitted
 from emogene_jax.audio_to_motion.offset import estimate, moved
 from emogene_jax.emotions import emotion_of, intensity_of
-from emogene_jax.face.fit import calmest, find_morphable, fit_clips, rest_shapes
+from emogene_jax.face.fit import (
+    borders,
+    calmest,
+    find_morphable,
+    fit_clips,
+    rest_shapes,
+)
 from emogene_jax.face.tracking import find_model, track_video
 from emogene_jax.portrait.cut import held_out
 from emogene_jax.portrait.look import describe, first_look
@@ -26,6 +32,7 @@ from emogene_jax.portrait.pack import (
 )
 from emogene_jax.portrait.pictures import FrameStore, cut_out_clips, resize
 from emogene_jax.portrait.schema import Portrait
+from emogene_jax.pose.torso import TorsoTracker
 from emogene_jax.signals import (
     EMOTIONS,
     Pose,
@@ -108,7 +115,11 @@ def prepare_portrait(
         camera = model, size, centre, find_morphable(face_model)
         fit, pose, mesh, landmarks = fit_clips(points, lengths, *camera, known=known)
         at, seen = points[..., :2] * (frames.shape[1] / size), []
-        coded = code_pictures(cut_out_clips(frames, at, lengths, known, size, seen))
+        layers, follower = (
+            cut_out_clips(frames, at, lengths, known, size, seen),
+            TorsoTracker(),
+        )
+        coded = code_pictures(follower.followed(layers))
     clips = files, looks, lengths
     sound, late = _listen(clips, landmarks[:known], content, sound_offset, say)
     info = _info(files, boxes, looks, found, fit.error[:known], content, held, late)
@@ -117,6 +128,7 @@ def prepare_portrait(
         background=resize(fill_background(*map(np.stack, zip(*seen))), size),
         **_faces(mesh, landmarks, calm),
         pose=pose,
+        torso=follower.track(borders(lengths, known), known),
         camera=fit.camera,
         **sound,
         **numbers,

@@ -19,6 +19,7 @@ class Portrait(NamedTuple):
     rest_mesh: np.ndarray  # [M, 3] float32 cm: neutral, lips closed
     rest: np.ndarray  # [68, 3] float32 cm
     pose: Pose  # T poses
+    torso: np.ndarray  # [T, 6] float32, motions of the torso (pose.torso)
     camera: Camera
     content: np.ndarray  # [S, F] float32
     f0: np.ndarray  # [S] float32 Hz

@@ -241,7 +241,7 @@ def _fold_softly(index: np.ndarray, n: int) -> np.ndarray:
 
 
 def _take(poses: Pose, index: np.ndarray) -> Pose:
-    return Pose(poses.rotation[index], poses.translation[index])
+    return poses._replace(**{n: part[index] for n, part in poses._asdict().items()})
 
 
 def _at(poses: Pose, index: np.ndarray) -> Pose:
@@ -249,13 +249,14 @@ def _at(poses: Pose, index: np.ndarray) -> Pose:
     low = np.floor(index).astype(int)
     high = np.minimum(low + 1, len(poses.rotation) - 1)
     w = index - low
-    translation = _mix(poses.translation, low, high, w[:, None])
-    rotation = _mix(poses.rotation, low, high, w[:, None, None])
+
+    def between(values):
+        part = w.reshape(-1, *[1] * (values.ndim - 1))
+        return (1 - part) * values[low] + part * values[high]
+
+    mixed = {name: between(values) for name, values in poses._asdict().items()}
     # Neighbours are close, so the nearest rotation to their mean is the one between.
-    u, _, vt = np.linalg.svd(rotation)
+    u, _, vt = np.linalg.svd(mixed["rotation"])
     whole = (w == 0)[:, None, None]
-    return Pose(np.where(whole, rotation, u @ vt), translation)
-
-
-def _mix(values: np.ndarray, low: np.ndarray, high: np.ndarray, w: np.ndarray):
-    return (1 - w) * values[low] + w * values[high]
+    mixed["rotation"] = np.where(whole, mixed["rotation"], u @ vt)
+    return poses._replace(**mixed)

@@ -45,7 +45,7 @@ def measure(training: Portrait, varied: Portrait | None) -> Person:
         high,
         hull,
     )
-    code = fit_pose_code(training.pose)
+    code = fit_pose_code(training.pose, training.torso)
     return Person(rig, code, None if varied is None else motion[1])
 
 

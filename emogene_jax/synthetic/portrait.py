@@ -5,6 +5,7 @@ import numpy as np
 
 from emogene_jax.audio.features import LOG_MEL, audio_features
 from emogene_jax.portrait.schema import Portrait
+from emogene_jax.pose.torso import MOTION
 from emogene_jax.signals import EMOTIONS, FPS, SAMPLE_RATE, Pose, motion_to_landmarks
 from emogene_jax.synthetic import video as synthetic_video
 from emogene_jax.synthetic.takes import Take, make_take
@@ -46,6 +47,7 @@ def synthetic_portrait(
         rest_mesh=rest,
         rest=rest,
         pose=pose,
+        torso=_torso_motion(pose, camera),
         camera=camera,
         content=np.concatenate([features.content for features in heard]),
         f0=np.concatenate([features.f0 for features in heard]),
@@ -58,6 +60,17 @@ def synthetic_portrait(
         ),
         info={"sources": ["synthetic"], "content": LOG_MEL},
     )
+
+
+def _torso_motion(pose: Pose, camera) -> np.ndarray:
+    """Motions [T, 6] of the character's torso (pose.torso): it follows the head's shifts a
+    part of the way."""
+    shift = synthetic_video.FOLLOWS * (pose.translation - synthetic_video.HOME)
+    shift = shift / synthetic_video.DISTANCE
+    motion = np.zeros((len(shift), MOTION), np.float32)
+    motion[:, [0, 3]] = -shift[:, 2:]  # nearer is larger
+    motion[:, 4:] = shift[:, :2] * [-1, 1] * camera.focal / camera.size
+    return motion
 
 
 def _sound(take: Take) -> np.ndarray:

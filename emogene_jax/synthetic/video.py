@@ -42,6 +42,8 @@ from emogene_jax.synthetic.shape import (
 )
 
 DISTANCE = 60.0  # cm from the camera to the head
+HOME = (0.0, 0.0, -DISTANCE)
+FOLLOWS = 0.3  # of the head's shifts, by which the torso goes along
 
 
 class Character(NamedTuple):
@@ -181,8 +183,8 @@ def _hair_layer(ray, face, view, who):
 
 
 def _torso_layer(ray, face, view, who):
-    home = jnp.array((0.0, 0.0, -DISTANCE))
-    base = home + 0.3 * (view.translation - home)
+    home = jnp.array(HOME)
+    base = home + FOLLOWS * (view.translation - home)
     nape = view.rotation @ jnp.array((0.0, -3.0, -3.6)) + view.translation - base
     chin = view.rotation @ (face.points[8] * view.scale + view.offset)
     chin = chin + view.translation - base

@@ -9,9 +9,16 @@ import pytest
 from emogene_jax.emotion_to_video.draw import drawable
 from emogene_jax.emotion_to_video.torso import TorsoField, TorsoSize, torso_rows
 from emogene_jax.emotion_to_video.torso_stage import torso_stage
-from emogene_jax.pose.code import fit_pose_code, pose_code
+from emogene_jax.pose.code import (
+    fit_pose_code,
+    guessed_torso,
+    pose_code,
+    torso_code,
+)
 from emogene_jax.rigid import rotation_exp
 from emogene_jax.signals import Pose
+
+MOTIONS = np.random.default_rng(3).normal(0, 0.01, (100, 6))
 
 TINY = TorsoSize(8, 16, 4, 4, 8)
 
@@ -24,7 +31,7 @@ def poses(count=100, turn=0.1, shift=1.0):
 
 def test_codes_are_zero_at_the_mean_and_of_unit_size():
     pose = poses()
-    fitted = fit_pose_code(pose)
+    fitted = fit_pose_code(pose, MOTIONS)
     code = pose_code(fitted, pose)
     assert code.shape == (100, 12) and code.dtype == np.float32
     np.testing.assert_allclose(code[:, :6].mean(0), 0, atol=0.1)
@@ -35,7 +42,7 @@ def test_codes_are_zero_at_the_mean_and_of_unit_size():
 
 
 def test_codes_never_leave_what_a_portrait_has_shown():
-    fitted = fit_pose_code(poses())
+    fitted = fit_pose_code(poses(), MOTIONS)
     seen = pose_code(fitted, poses())
     wild = pose_code(fitted, poses(turn=1.0, shift=30))
     np.testing.assert_allclose(wild.min(0), seen.min(0), atol=1e-5)
@@ -44,7 +51,43 @@ def test_codes_never_leave_what_a_portrait_has_shown():
 
 def test_a_still_portrait_does_not_amplify_noise():
     still = poses(turn=1e-5, shift=1e-4)
-    assert np.abs(pose_code(fit_pose_code(still), still)).max() < 0.05
+    assert np.abs(pose_code(fit_pose_code(still, MOTIONS), still)).max() < 0.05
+
+
+def test_a_torso_that_follows_the_head_is_guessed_from_it():
+    pose = poses()
+    turns = pose_code(fit_pose_code(pose, MOTIONS), pose) @ np.ones((12, 6)) / 100
+    fitted = fit_pose_code(pose, 0.3 + turns + MOTIONS / 100)
+    guessed = guessed_torso(fitted, pose_code(fitted, pose))
+    np.testing.assert_allclose(guessed, 0.3 + turns, atol=0.002)
+    # One that goes its own way is not.
+    fitted = fit_pose_code(pose, MOTIONS)
+    told = guessed_torso(fitted, pose_code(fitted, pose))
+    assert (told - MOTIONS).std() > 0.8 * MOTIONS.std()
+
+
+def test_a_torsos_code_is_the_head_now_and_where_it_is_itself():
+    pose = poses()
+    fitted = fit_pose_code(pose, MOTIONS)
+    codes = pose_code(fitted, pose)
+    told = torso_code(fitted, codes, MOTIONS)
+    assert told.shape == (100, 12) and told.dtype == np.float32
+    np.testing.assert_array_equal(told[:, :6], codes[:, :6])
+    np.testing.assert_allclose(told[:, 6:].std(0), 1, atol=0.01)
+    far = torso_code(fitted, codes, 100 * MOTIONS)[:, 6:]
+    np.testing.assert_allclose([far.min(0), far.max(0)], fitted.torso_range, rtol=1e-6)
+
+
+def test_a_torso_is_seen_where_it_has_moved(untrained):
+    rng = np.random.default_rng(0)
+    field, variables = TorsoField(TINY), {"params": untrained.torso}
+    place = jnp.asarray(rng.uniform(0.3, 0.7, (1, 9, 2)), jnp.float32)
+    code, head = jnp.zeros((1, 12)), jnp.zeros((1, 9, 4))
+    still = field.apply(variables, code, jnp.zeros((1, 6)), place, head)
+    motion = jnp.asarray([[0, 0, 0, 0, 0.1, -0.05]], jnp.float32)
+    moved = field.apply(variables, code, motion, place - motion[:, None, 4:], head)
+    for one, other in zip(still, moved, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_rows_reach_from_where_a_torso_was_seen_to_the_neck_under_the_head():
@@ -62,18 +105,19 @@ def test_colour_and_opacity_of_places(untrained):
     place = jnp.asarray(rng.uniform(0, 1, (2, 9, 2)), jnp.float32)
     head = jnp.asarray(rng.uniform(0, 1, (2, 9, 4)), jnp.float32)
     code = jnp.asarray(rng.normal(size=(2, 12)), jnp.float32)
+    motion = jnp.asarray(rng.normal(0, 0.01, (2, 6)), jnp.float32)
     field, variables = TorsoField(TINY), {"params": untrained.torso}
-    colour, opacity = field.apply(variables, code, place, head)
+    colour, opacity = field.apply(variables, code, motion, place, head)
     assert colour.shape == (2, 9, 3) and opacity.shape == (2, 9)
     for t in range(2):
         one = slice(t, t + 1)
-        alone = field.apply(variables, code[one], place[one], head[one])
+        told = code[one], motion[one], place[one], head[one]
+        alone = field.apply(variables, *told)
         np.testing.assert_allclose(alone[0][0], colour[t], atol=1e-5)
     # It sees the head and the pose.
-    assert (
-        np.abs(field.apply(variables, code, place, 1 - head)[0] - colour).max() > 1e-3
-    )
-    assert np.abs(field.apply(variables, -code, place, head)[0] - colour).max() > 1e-3
+    for other in ((code, motion, place, 1 - head), (-code, motion, place, head)):
+        changed = field.apply(variables, *other)[0]
+        assert np.abs(changed - colour).max() > 1e-3
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,7 @@ def make_portrait(frames=7, size=48, clips=(4, 2, 1), seed=0) -> Portrait:
         rest_mesh=rest_mesh,
         rest=normal(68, 3),
         pose=Pose(rng.normal(size=(frames, 3, 3)), rng.normal(size=(frames, 3))),
+        torso=normal(frames, 6),
         camera=Camera(focal=101.5, cx=24.0, cy=25.0, size=size),
         content=normal(2 * frames, 80),
         f0=normal(2 * frames),

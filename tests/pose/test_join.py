@@ -1,16 +1,17 @@
-"""Pieces of head motion meet without a jump and end as they are."""
+"""Pieces of movement meet without a jump and end as they are."""
 
 import numpy as np
 
 from emogene_jax.pose.join import EASE, join_poses
 from emogene_jax.rigid import rotation_exp
-from emogene_jax.signals import Pose
+from emogene_jax.signals import Posture
 
 
 def held(frames, turn, place):
-    return Pose(
+    return Posture(
         rotation_exp(np.tile(turn, (frames, 1)).astype(float)),
         np.tile(place, (frames, 1)).astype(float),
+        np.tile(place, (frames, 2)) / 100,
     )
 
 
@@ -37,6 +38,8 @@ def test_the_second_begins_where_the_first_ended_and_ends_as_itself():
     way = joined.translation[9 : 11 + EASE, 0]
     assert (np.diff(way) >= 0).all() and way.min() == 0 and way.max() == 2
     assert np.diff(way).max() < 2 * 2 / EASE
+    # The torso goes the same way.
+    np.testing.assert_allclose(joined.torso[:, 0], joined.translation[:, 0] / 100)
 
 
 def test_short_pieces_chain():
