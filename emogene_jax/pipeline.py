@@ -95,14 +95,15 @@ def neutral_stretches(avatar, features: AudioFeatures, seed) -> Iterator[np.ndar
         content = np.pad(
             features.content[2 * low : 2 * high], ((0, missing), (0, 0)), "edge"
         )
-        made = _generate(
+        made = generate(
             model,
             trained["params"],
             trained["aux"],
             content[None],
             np.pad(features.f0[2 * low : 2 * high], (0, missing), "edge")[None],
             jax.random.key(seed),
-            low // STRIDE,
+            TEMPERATURE,
+            first=low // STRIDE,
         )
         motion = np.asarray(made)[0, start - low : stop - low]
         motion = motion.reshape(-1, NUM_LANDMARKS, 3)
@@ -116,11 +117,6 @@ def _speaking(speech: np.ndarray) -> np.ndarray:
     # Lips part before the sound, and close after it.
     wide = maximum_filter1d(speech.astype(np.float32), 5)
     return gaussian_filter1d(wide, 1.5, mode="nearest")
-
-
-@jax.jit(static_argnums=0)
-def _generate(model, params, aux, content, f0, key, first):
-    return generate(model, params, aux, content, f0, key, TEMPERATURE, first=first)
 
 
 def postures(source: Posture, speech: np.ndarray, seed: int) -> Posture:

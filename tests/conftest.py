@@ -14,6 +14,7 @@ os.environ["XLA_FLAGS"] = " ".join(
         "--xla_cpu_collective_call_terminate_timeout_seconds=600",
         # Most programs here run once: they take longer to compile than to run.
         "--xla_backend_optimization_level=1",
+        "--xla_llvm_disable_expensive_passes=true",
     ]
 ).strip()
 
@@ -220,6 +221,7 @@ def person(filmed, untrained):
     from emogene_jax.motion_to_emotion.blink import shut_lids
     from emogene_jax.motion_to_emotion.deformation import Deformer
     from emogene_jax.motion_to_emotion.manifold import fit_manifold
+    from emogene_jax.signals import Posture
 
     sizes = {
         "hidden": 8,
@@ -257,7 +259,7 @@ def person(filmed, untrained):
         fit_manifold(np.random.default_rng(0).normal(0, 0.3, (300, 68, 3))),
         filmed.rest,
         shut_lids(np.zeros((1, 68, 3), np.float32), filmed.rest),
-        filmed.pose,
+        Posture(*filmed.pose, filmed.torso),
         info,
     )
 

@@ -91,12 +91,9 @@ def sync_of(expert: Expert, content, motion) -> Sync | None:
     missing = -frames % PIECE  # few lengths: each is compiled
     content = np.pad(np.asarray(content, np.float32), ((0, 2 * missing), (0, 0)))
     motion = np.pad(np.asarray(motion, np.float32), ((0, missing), (0, 0)))
-    found = _embedded(model, trained["params"], trained["aux"], content, motion)
+    found = window_embeddings(model, trained["params"], trained["aux"], content, motion)
     count = max(frames - WINDOW + 1, 0)
     return clip_sync(*(np.asarray(part)[:count] for part in found))
-
-
-_embedded = jax.jit(window_embeddings, static_argnums=0)
 
 
 def spoken_motion(voice: Voice, content, f0) -> np.ndarray:
@@ -108,13 +105,9 @@ def spoken_motion(voice: Voice, content, f0) -> np.ndarray:
     content = np.pad(content.astype(np.float32), ((0, missing), (0, 0)), "edge")
     f0 = np.pad(f0.astype(np.float32), (0, missing), "edge")
     model, trained = AudioToMotion(**voice.sizes), voice.trained
-    made = _spoken(model, trained["params"], trained["aux"], content[None], f0[None])
+    told = trained["params"], trained["aux"], content[None], f0[None]
+    made = generate(model, *told, jax.random.key(0), 0.0)
     return np.asarray(made)[0, :frames]
-
-
-@jax.jit(static_argnums=0)
-def _spoken(model, params, aux, content, f0):
-    return generate(model, params, aux, content, f0, jax.random.key(0), 0.0)
 
 
 def between(start: dict, learned: dict, share: float) -> dict:

@@ -132,6 +132,7 @@ def sync_confidence(
     return jnp.sum(audio * mouth, axis=-1)
 
 
+@jax.jit(static_argnums=0)
 def window_embeddings(model: LipSync, params, aux, content, mouth_motion):
     """Audio and mouth embeddings [T - 4, channels] of every window; see
     sync_confidence."""

@@ -294,6 +294,7 @@ def latent_steps(frames: int) -> int:
     return -(-frames // STRIDE)
 
 
+@jax.jit(static_argnums=0)
 def generate(
     model: AudioToMotion,
     params,

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from emogene_jax import pipeline
@@ -56,11 +55,11 @@ def sync_accuracy(expert: Path, takes: list[Take]) -> float:
 
     saved, won = checkpoint.load(expert), []
     model = LipSync(**model_of(saved, expert, "channels"))
-    trained = saved.params, saved.aux
-    embed = jax.jit(lambda *data: window_embeddings(model, *trained, *data))
+    trained = model, saved.params, saved.aux
     for take in takes:
         sound = audio_features(take.waveform)
-        scores = offset_accuracy(*embed(sound.content, take.motion), SMALLEST_OFFSET)
+        pairs = window_embeddings(*trained, sound.content, take.motion)
+        scores = offset_accuracy(*pairs, SMALLEST_OFFSET)
         mouth = take.motion[:, MOUTH].reshape(len(take.motion), -1)
         parts = np.lib.stride_tricks.sliding_window_view(mouth, WINDOW, axis=0)
         moves = np.ptp(parts, axis=-1).max(-1) > MOVING

@@ -91,14 +91,17 @@ def head_stage(
 
     def images(params, aux, frozen, batch):
         # A face of the batch, over grey.
-        rig = frozen["rig"]
-        grid = seen_density(rig, aux["density"])
-        baked = bake(field, ready_head(field, params, grid), rig, batch["condition"][0])
         pose = tuple(part[0] for part in corrected(params, batch))
-        corner = jnp.zeros(2, jnp.int32)
-        window = (camera, corner, camera.size, samples)
+        told = frozen["rig"], aux["density"], batch["condition"][0], pose
+        return {"head": np.asarray(shown(params, *told))}
+
+    @jax.jit
+    def shown(params, rig, density, condition, pose):
+        head = ready_head(field, params, seen_density(rig, density))
+        baked = bake(field, head, rig, condition)
+        window = (camera, jnp.zeros(2, jnp.int32), camera.size, samples)
         layer = render_head(field, params, rig, baked, pose, *window)
-        return {"head": np.asarray(to_bytes(over_grey(layer)))}
+        return to_bytes(over_grey(layer))
 
     return Stage(init, loss, sample, images)
 

@@ -1,5 +1,6 @@
 """The torso field as a stage of training, behind a finished head."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -62,14 +63,16 @@ def torso_stage(
 
     def images(params, aux, frozen, batch):
         # A torso of the batch without its head, over grey.
+        told = batch["torso_code"][:1], batch["torso"][:1]
+        return {"torso": np.asarray(shown(params, *told))}
+
+    @jax.jit
+    def shown(params, *told):
         number = jnp.arange(camera.size**2)[None]
         place = pixel_place(number // camera.size, number % camera.size, camera)
-        told = batch["torso_code"][:1], batch["torso"][:1]
-        colour, opacity = field.apply(
-            {"params": params}, *told, place, jnp.zeros((*number.shape, 4))
-        )
+        head = jnp.zeros((*number.shape, 4))
+        colour, opacity = field.apply({"params": params}, *told, place, head)
         layer = jnp.concatenate([opacity[..., None] * colour, opacity[..., None]], -1)
-        layer = layer.reshape(camera.size, camera.size, 4)
-        return {"torso": np.asarray(to_bytes(over_grey(layer)))}
+        return to_bytes(over_grey(layer.reshape(camera.size, camera.size, 4)))
 
     return Stage(init, loss, sample, images)

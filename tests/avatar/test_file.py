@@ -72,7 +72,7 @@ def test_a_damaged_part_is_named(saved, part, damage):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 99}, "format 99, expected 6"),
+        ({"format": 99}, "format 99, expected 7"),
         ({"camera": {"focal": 1}}, "damaged"),
         ({"head_size": {"coarse": "64"}}, "damaged.*coarse: found '64'"),
         ({"info": 3}, "damaged"),

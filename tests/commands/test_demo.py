@@ -102,7 +102,7 @@ def test_the_numbers_are_all_there(tiny_demo):
         *("psnr", "ssim", "mouth_error_ratio", "emotion_accuracy", "sync_accuracy"),
         *("train_seconds", "seconds", "device"),
     }
-    regions = {"full", "head", "head_matte", "face", "mouth"}
+    regions = {"full", "full_predicted_torso", "head", "head_matte", "face", "mouth"}
     assert set(metrics["psnr"]) == set(metrics["ssim"]) == regions
     assert set(metrics["train_seconds"]) == {
         *("lip_sync", "audio_to_motion", "motion_to_emotion", "head", "torso"),

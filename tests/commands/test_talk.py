@@ -53,16 +53,18 @@ def test_saved_landmarks_drive_to_the_same_video(avatar, idled, person, tmp_path
     # other way, as some are (landmarks went to cm and back; busy threads sum otherwise).
     renderer = Renderer(person.fields)
 
-    def frames(motion, pose):
-        return np.stack(list(renderer.frames(motion, pose))).astype(int)
+    def frames(*performance):
+        return np.stack(list(renderer.frames(*performance))).astype(int)
 
     acted = perform_idle(person, 12, 2)
-    first, second = frames(*acted[:2]), frames(*talk._load(saved)[:2])
+    first, second = frames(*acted), frames(*talk._load(saved))
     assert np.abs(first - second).max() <= 1 and np.abs(first - second).mean() < 0.01
     beside = acted.pose._replace(translation=acted.pose.translation + 0.2)  # cm
-    assert np.abs(frames(acted.motion, beside) - first).mean() > 0.1
+    assert np.abs(frames(acted.motion, beside, acted.torso) - first).mean() > 0.1
     with np.load(saved) as one, np.load(saved_again) as two:
-        assert set(one.files) == {"landmarks", "rest", "rotation", "translation"}
+        assert set(one.files) == {
+            *("landmarks", "rest", "rotation", "translation", "torso"),
+        }
         assert one["landmarks"].shape == (12, 68, 3)
         for name in one.files:
             np.testing.assert_allclose(one[name], two[name], atol=1e-4)

@@ -59,7 +59,8 @@ def test_a_torso_that_follows_the_head_is_guessed_from_it():
     turns = pose_code(fit_pose_code(pose, MOTIONS), pose) @ np.ones((12, 6)) / 100
     fitted = fit_pose_code(pose, 0.3 + turns + MOTIONS / 100)
     guessed = guessed_torso(fitted, pose_code(fitted, pose))
-    np.testing.assert_allclose(guessed, 0.3 + turns, atol=0.002)
+    assert turns.std() > 0.02
+    np.testing.assert_allclose(guessed, 0.3 + turns, atol=0.004)
     # One that goes its own way is not.
     fitted = fit_pose_code(pose, MOTIONS)
     told = guessed_torso(fitted, pose_code(fitted, pose))

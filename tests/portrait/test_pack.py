@@ -156,7 +156,7 @@ def test_damage_is_told_in_a_line(folder, damage):
     elif damage == "header":
         header.write_text("{")
     elif damage == "version":
-        header.write_text(header.read_text().replace('"format": 1', '"format": 9'))
+        header.write_text(header.read_text().replace('"format": 2', '"format": 9'))
     else:
         packed.write_bytes(packed.read_bytes().replace(b"ftypavis", b"ftypnone"))
     with pytest.raises(UserError) as error:

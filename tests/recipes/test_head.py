@@ -29,6 +29,7 @@ def negative(training, *_):
         torso_matte=training.torso_matte[part],
         mesh=training.mesh[part] * 1.1,
         landmarks=training.landmarks[part] * 1.1,
+        torso=training.torso[part],
         pose=type(training.pose)(*(values[part] for values in training.pose)),
     )
 
