@@ -100,6 +100,7 @@ def field_layout(fields: Fields) -> dict:
     planes = shape(*[HULL] * 3), shape(2, 2, *[HULL] * 2)
     each_motion = shape(MOTION)
     torso = each_motion, each_motion, shape(2, MOTION), shape(CODES, MOTION)
+    torso = *torso, shape(2, 2)
     boxes = shape(*grid, 3), *[corner] * 4, *planes
     batch = {"condition": shape(1, count)}
     made = [

@@ -27,6 +27,7 @@ def drawable(portrait: Portrait, rig: Rig, code: PoseCode) -> dict:
     the losses want to know."""
     motion = landmarks_to_motion(portrait.landmarks, portrait.rest)
     conditions, codes = condition(rig, motion), pose_code(code, portrait.pose)
+    torso_codes, torso_motion = torso_code(code, codes, portrait.torso)
     landmarks = np.asarray(
         project(
             portrait.landmarks,
@@ -43,8 +44,8 @@ def drawable(portrait: Portrait, rig: Rig, code: PoseCode) -> dict:
         "condition": np.asarray(conditions, np.float32),
         "upper": upper_conditions(rig),
         "code": codes,
-        "torso_code": torso_code(code, codes, portrait.torso),
-        "torso": portrait.torso,
+        "torso_code": torso_codes,
+        "torso": torso_motion,
         "rotation": portrait.pose.rotation.astype(np.float32),
         "translation": portrait.pose.translation.astype(np.float32),
         "turns": frame_turns(conditions),

@@ -96,7 +96,7 @@ class Renderer:
             codes = pose_code(fields.code, pose)
         if torso is None:
             torso = guessed_torso(fields.code, codes)
-        told = torso_code(fields.code, codes, torso), np.asarray(torso, np.float32)
+        told = torso_code(fields.code, codes, np.asarray(torso))
         pose = aligned_pose(fields, codes, pose)
         rotation, translation = (np.asarray(part, np.float32) for part in pose)
         corner, side = self._windows(pose)

@@ -42,9 +42,9 @@ class TorsoField(nn.Module):
 
     @nn.compact
     def __call__(self, code, motion, place, head):
-        """Colour [B, P, 3] and opacity [B, P] of frames with codes [B, C] (code.torso_code)
-        and the torso's motions [B, 6], at places [B, P, 2] in [0, 1] (column, row), where
-        the head shows colour and alpha [B, P, 4]."""
+        """Colour [B, P, 3] and opacity [B, P] of frames with codes [B, C] and motions
+        [B, 6] (code.torso_code), at places [B, P, 2] in [0, 1] (column, row), where the
+        head shows colour and alpha [B, P, 4]."""
         s = self.size
         warp = self.param(
             "warp", nn.initializers.zeros, (code.shape[-1], s.warp, s.warp, 2)

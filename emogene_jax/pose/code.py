@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emogene_jax.pose.torso import MOTION
+from emogene_jax.pose.torso import MOTION, undone
 from emogene_jax.signals import Pose
 
 CODES = 12  # numbers that a code has
@@ -23,9 +23,8 @@ class PoseCode(NamedTuple):
     torso_mean: np.ndarray  # [6] of the torso's motions (pose.torso)
     torso_scale: np.ndarray  # [6]
     torso_range: np.ndarray  # [2, 6] least and most of them, in scales from the mean
-    torso_guess: (
-        np.ndarray
-    )  # [12, 6] what a pose's code tells of them, in the same unit
+    torso_guess: np.ndarray  # [12, 6] of what a pose's code tells of them, so scaled
+    torso_box: np.ndarray  # [2, 2] least and most place of the torso that pictures show
 
 
 def fit_pose_code(pose: Pose, torso: np.ndarray) -> PoseCode:
@@ -50,6 +49,7 @@ def fit_pose_code(pose: Pose, torso: np.ndarray) -> PoseCode:
         scale,
         np.stack([moved.min(0), moved.max(0)]),
         np.zeros((CODES, MOTION)),
+        _seen_box(torso),
     )
     codes = pose_code(code, pose).astype(np.float64)
     within = codes.T @ codes + _RIDGE * len(codes) * np.eye(CODES)
@@ -73,12 +73,31 @@ def guessed_torso(fitted: PoseCode, codes: np.ndarray) -> np.ndarray:
     return fitted.torso_mean + fitted.torso_scale * (codes @ fitted.torso_guess)
 
 
-def torso_code(fitted: PoseCode, codes: np.ndarray, torso: np.ndarray) -> np.ndarray:
-    """Codes [T, 12] of what a torso shows beside its motion [T, 6]: the head's pose now, of
-    its codes [T, 12], and that motion, in no direction further than it was seen."""
+def torso_code(fitted: PoseCode, codes: np.ndarray, torso: np.ndarray):
+    """What a torso's field is told of motions [T, 6], where the head has codes [T, 12].
+
+    Returns:
+        codes [T, 12]: the head's pose now, and the motion, in no direction further than it
+        was seen; motions [T, 6] by which places of the picture become places of the field
+        (pose.torso.undone), whose [0, 1] is all that was ever seen of the torso. float32.
+    """
     moved = (torso - fitted.torso_mean) / fitted.torso_scale
     moved = np.clip(moved, *fitted.torso_range)
-    return np.concatenate([codes[:, : CODES - MOTION], moved], -1).astype(np.float32)
+    told = np.concatenate([codes[:, : CODES - MOTION], moved], -1)
+    low, high = fitted.torso_box
+    turn = np.eye(2) + torso[:, :4].reshape(-1, 2, 2)
+    turn = turn / (high - low)[:, None] - np.eye(2)
+    shift = (0.5 + torso[:, 4:] - low) / (high - low) - 0.5
+    boxed = np.concatenate([turn.reshape(-1, 4), shift], -1)
+    return told.astype(np.float32), boxed.astype(np.float32)
+
+
+def _seen_box(torso: np.ndarray) -> np.ndarray:
+    """[2, 2] around the places of the torso at which a picture's corners were, of motions
+    [T, 6]."""
+    corners = np.array([[[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]])
+    places = undone(torso.astype(np.float64), corners).reshape(-1, 2)
+    return np.stack([places.min(0), places.max(0)])
 
 
 def _six(pose, mean, centre):

@@ -15,6 +15,7 @@ from emogene_jax.pose.code import (
     pose_code,
     torso_code,
 )
+from emogene_jax.pose.torso import undone
 from emogene_jax.rigid import rotation_exp
 from emogene_jax.signals import Pose
 
@@ -71,12 +72,21 @@ def test_a_torsos_code_is_the_head_now_and_where_it_is_itself():
     pose = poses()
     fitted = fit_pose_code(pose, MOTIONS)
     codes = pose_code(fitted, pose)
-    told = torso_code(fitted, codes, MOTIONS)
+    told, motion = torso_code(fitted, codes, MOTIONS)
     assert told.shape == (100, 12) and told.dtype == np.float32
     np.testing.assert_array_equal(told[:, :6], codes[:, :6])
     np.testing.assert_allclose(told[:, 6:].std(0), 1, atol=0.01)
-    far = torso_code(fitted, codes, 100 * MOTIONS)[:, 6:]
+    far = torso_code(fitted, codes, 100 * MOTIONS)[0][:, 6:]
     np.testing.assert_allclose([far.min(0), far.max(0)], fitted.torso_range, rtol=1e-6)
+    # The field's [0, 1] is all that was seen of it, and no more; two places that were one
+    # part of the torso are one place of the field.
+    corners = np.array([[0, 0], [0, 1], [1, 0], [1, 1.0]])[None].repeat(100, 0)
+    places = undone(motion, corners)
+    np.testing.assert_allclose(places.min((0, 1)), 0, atol=1e-6)
+    np.testing.assert_allclose(places.max((0, 1)), 1, atol=1e-6)
+    low, high = fitted.torso_box
+    by_hand = (undone(MOTIONS, corners) - low) / (high - low)
+    np.testing.assert_allclose(places, by_hand, atol=1e-6)
 
 
 def test_a_torso_is_seen_where_it_has_moved(untrained):
