@@ -1,8 +1,9 @@
 """Where shoulders and collar are: one affine motion of the torso a frame, tracked.
 
 A head's pose does not tell it. Every frame's torso is aligned with one picture of it, the
-mean of some that may be learned from, by enhanced correlation (Evangelidis and Psarakis,
-TPAMI 2008; OpenCV's): nothing drifts, and no frame is compared with the one before it.
+mean of some that may be learned from (Lucas and Kanade 1981, with robust weights): nothing
+drifts, and no frame is compared with the one before it. Where there is little to see, as of
+a dark suit, it stays near that picture's place.
 
 A motion is 6 numbers, in sides of the picture: `undone` says what they do.
 """
@@ -14,8 +15,13 @@ MOTION = 6
 _WORK = 160  # px at most, at which torsos are aligned
 _LEAST = 0.02  # of the picture: less of a torso can't be followed
 _REFERENCES = 40  # frames of which the mean is the picture to align with
-_ROUNDS = 30  # of the alignment of a frame, at most
-_FITS = 0.5  # correlation, below which a frame is taken to stand as the one before it
+_BLURS = (3.0, 1.0)  # px, sigma of the pictures that are aligned, coarse to fine
+_ROUNDS = 6  # of the alignment of a frame at each of them, at most
+_DONE = 2e-5  # a step of less changes nothing
+_NOISE = 6.0  # grey levels by which a pixel is off
+_TOGETHER = 25  # pixels that are off together
+# How far a torso usually is from the reference's place: matrix and shift.
+_USUAL = np.array([0.03] * 4 + [0.05] * 2)
 _SMOOTH = 1.0  # frames
 
 
@@ -62,60 +68,90 @@ class TorsoTracker:
         if np.mean([part.mean() for part in self._open[:known]]) < _LEAST:
             return np.zeros((count, MOTION), np.float32)
         reference = self._reference(known)
-        motions, last = np.empty((count, MOTION)), np.eye(2, 3, dtype=np.float32)
+        motions, last = np.empty((count, MOTION)), np.zeros(MOTION)
         for t in range(count):
             last = self._aligned(t, *reference, last)
-            motions[t] = _motion(last, len(self._pictures[0]))
+            motions[t] = _inverse(last)
         parts = np.split(motions, starts)
         smooth = [gaussian_filter1d(x, _SMOOTH, axis=0, mode="nearest") for x in parts]
         return np.concatenate(smooth).astype(np.float32)
 
     def _reference(self, known: int):
         """(picture, where it shows a torso) that frames are aligned with."""
-        import cv2
-
         some = np.unique(np.linspace(0, known - 1, _REFERENCES).round().astype(int))
         middle = some[len(some) // 2]
-        first, side = (self._pictures[middle], self._open[middle]), len(self._open[0])
-        total, weight = np.zeros((2, side, side), np.float32)
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        first = self._pictures[middle].astype(np.float32), self._open[middle]
+        total, weight, places = 0.0, 0.0, _places(len(first[0]))
         for t in some:
-            warp = self._aligned(t, *first, np.eye(2, 3, dtype=np.float32))
-            seen = self._open[t].astype(np.float32)
-            picture = self._pictures[t] * seen
-            total += cv2.warpAffine(picture, warp, (side, side), flags=flags)
-            weight += cv2.warpAffine(seen, warp, (side, side), flags=flags)
+            warp = self._aligned(t, *first, np.zeros(MOTION))
+            picture, seen = self._seen(t, undone(warp[None], places)[0], 0.0)
+            total, weight = total + seen * picture, weight + seen
         mean = np.where(weight > 0, total / np.maximum(weight, 1e-3), 128)
-        return np.round(mean).clip(0, 255).astype(np.uint8), weight > 0.1 * len(some)
+        return mean.astype(np.float32), weight > 0.1 * len(some)
 
-    def _aligned(self, t, picture, seen, last):
-        """The warp [2, 3] from places of `picture` to those of frame t, in px; `last`
-        where none fits."""
+    def _seen(self, t, places, blur: float):
+        """Grey levels of frame t at places [P, 2], and whether they are of the torso,
+        [H, W] float32 each."""
         import cv2
 
-        mask = (self._open[t] & seen).astype(np.uint8)
-        stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, _ROUNDS, 1e-5)
-        try:
-            fit, warp = cv2.findTransformECC(
-                picture,
-                self._pictures[t],
-                last.copy(),
-                cv2.MOTION_AFFINE,
-                stop,
-                mask,
-                5,
-            )
-        except cv2.error:  # no texture, or it went out of the picture
-            return last
-        return warp if fit > _FITS else last
+        side = len(self._pictures[t])
+        at = (places * side - 0.5).astype(np.float32).reshape(side, side, 2)
+        picture = self._pictures[t].astype(np.float32)
+        if blur:
+            picture = cv2.GaussianBlur(picture, (0, 0), blur)
+        grey = cv2.remap(picture, at, None, cv2.INTER_LINEAR, borderValue=128)
+        is_open = self._open[t].astype(np.float32)
+        return grey, (cv2.remap(is_open, at, None, cv2.INTER_LINEAR) > 0.5) * 1.0
+
+    def _aligned(self, t, picture, seen, last):
+        """The motion [6] from places of `picture` to those of frame t, of which `last` is
+        not far."""
+        import cv2
+
+        places, motion = _places(len(picture)), last
+        for blur in _BLURS:
+            wanted = cv2.GaussianBlur(picture, (0, 0), blur)
+            for _ in range(_ROUNDS):
+                grey, is_open = self._seen(t, undone(motion[None], places)[0], blur)
+                step = _step(grey, wanted, is_open * seen, places[0], motion)
+                motion = motion + step
+                if np.abs(step).max() < _DONE:
+                    break
+        return motion
 
 
-def _motion(warp: np.ndarray, side: int) -> np.ndarray:
-    """[6] of a warp [2, 3] from the reference's pixels to a frame's: see `undone`."""
-    turn = np.linalg.inv(warp[:, :2].astype(np.float64))
-    middle = np.full(2, side / 2 - 0.5)
-    shift = turn @ (middle - warp[:, 2]) - middle
-    return np.concatenate([(turn - np.eye(2)).ravel(), shift / side])
+def _step(grey, wanted, mask, places, motion) -> np.ndarray:
+    """By how much a motion [6] is to change: grey [H, W], seen under it, is to become
+    `wanted`, wherever mask [H, W] is above 0."""
+    side, inside = len(grey), (mask > 0).ravel()
+    slope = np.gradient(0.5 * (grey + wanted))
+    down, across = (side * part.ravel()[inside] for part in slope)
+    x, y = (places[inside] - 0.5).T
+    one = np.ones_like(x)
+    # Light changes: so do the picture's mean and contrast.
+    told = np.stack([across * x, across * y, down * x, down * y, across, down])
+    level = np.stack([one, wanted.ravel()[inside] - 128])
+    off = (grey - wanted).ravel()[inside]
+    weight = 1 / (_NOISE**2 + off**2) / _TOGETHER
+    told = np.concatenate([told, level])
+    within = (told * weight) @ told.T
+    prior = np.concatenate([_USUAL**-2.0, [1e-2, 1.0]])
+    left = np.concatenate([motion, [0, 0]])
+    return np.linalg.solve(
+        within + np.diag(prior), -(told * weight) @ off - prior * left
+    )[:MOTION]
+
+
+def _places(side: int) -> np.ndarray:
+    """[1, side * side, 2] places of a picture's pixels."""
+    row, column = np.mgrid[:side, :side]
+    return (np.stack([column, row], -1).reshape(1, -1, 2) + 0.5) / side
+
+
+def _inverse(motion: np.ndarray) -> np.ndarray:
+    """The motion [6] that undoes a motion."""
+    turn = np.linalg.inv(np.eye(2) + motion[:4].reshape(2, 2))
+    return np.concatenate([(turn - np.eye(2)).ravel(), -turn @ motion[4:]])
 
 
 def undone(motion, place):
