@@ -8,6 +8,8 @@ a dark suit, it stays near that picture's place.
 A motion is 6 numbers, in sides of the picture: `undone` says what they do.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
@@ -70,82 +72,93 @@ class TorsoTracker:
         reference = self._reference(known)
         motions, last = np.empty((count, MOTION)), np.zeros(MOTION)
         for t in range(count):
-            last = self._aligned(t, *reference, last)
+            last = np.zeros(MOTION) if t in starts else last
+            last = self._aligned(t, reference, last)
             motions[t] = _inverse(last)
         parts = np.split(motions, starts)
         smooth = [gaussian_filter1d(x, _SMOOTH, axis=0, mode="nearest") for x in parts]
         return np.concatenate(smooth).astype(np.float32)
 
-    def _reference(self, known: int):
-        """(picture, where it shows a torso) that frames are aligned with."""
+    def _reference(self, known: int) -> "_Seen":
+        """What frames are aligned with."""
         some = np.unique(np.linspace(0, known - 1, _REFERENCES).round().astype(int))
+        top = np.any([self._open[t] for t in some], (0, 2)).argmax()
+        places = _places(len(self._open[0]))[:, top:]
         middle = some[len(some) // 2]
-        first = self._pictures[middle].astype(np.float32), self._open[middle]
-        total, weight, places = 0.0, 0.0, _places(len(first[0]))
+        first = self._pictures[middle][top:], self._open[middle][top:]
+        first = _Seen(first[0].astype(np.float32), first[1], places)
+        total, weight = 0.0, 0.0
         for t in some:
-            warp = self._aligned(t, *first, np.zeros(MOTION))
-            picture, seen = self._seen(t, undone(warp[None], places)[0], 0.0)
-            total, weight = total + seen * picture, weight + seen
+            motion = self._aligned(t, first, np.zeros(MOTION))
+            picture = self._pictures[t].astype(np.float32)
+            grey, is_open = _look(picture, self._open[t], places, motion)
+            total, weight = total + is_open * grey, weight + is_open
         mean = np.where(weight > 0, total / np.maximum(weight, 1e-3), 128)
-        return mean.astype(np.float32), weight > 0.1 * len(some)
+        return _Seen(mean.astype(np.float32), weight > 0.1 * len(some), places)
 
-    def _seen(self, t, places, blur: float):
-        """Grey levels of frame t at places [P, 2], and whether they are of the torso,
-        [H, W] float32 each."""
+    def _aligned(self, t: int, reference: "_Seen", last) -> np.ndarray:
+        """The motion [6] from places of the reference to those of frame t, of which `last`
+        is not far."""
         import cv2
 
-        side = len(self._pictures[t])
-        at = (places * side - 0.5).astype(np.float32).reshape(side, side, 2)
-        picture = self._pictures[t].astype(np.float32)
-        if blur:
-            picture = cv2.GaussianBlur(picture, (0, 0), blur)
-        grey = cv2.remap(picture, at, None, cv2.INTER_LINEAR, borderValue=128)
-        is_open = self._open[t].astype(np.float32)
-        return grey, (cv2.remap(is_open, at, None, cv2.INTER_LINEAR) > 0.5) * 1.0
-
-    def _aligned(self, t, picture, seen, last):
-        """The motion [6] from places of `picture` to those of frame t, of which `last` is
-        not far."""
-        import cv2
-
-        places, motion = _places(len(picture)), last
+        motion, picture = last, self._pictures[t].astype(np.float32)
         for blur in _BLURS:
-            wanted = cv2.GaussianBlur(picture, (0, 0), blur)
+            wanted, blurred = (
+                cv2.GaussianBlur(part, (0, 0), blur)
+                for part in (reference.picture, picture)
+            )
             for _ in range(_ROUNDS):
-                grey, is_open = self._seen(t, undone(motion[None], places)[0], blur)
-                step = _step(grey, wanted, is_open * seen, places[0], motion)
+                told = blurred, self._open[t], reference.places, motion
+                grey, is_open = _look(*told)
+                mask = is_open & reference.is_open
+                step = _step(grey, wanted, mask, reference.places, motion)
                 motion = motion + step
                 if np.abs(step).max() < _DONE:
                     break
         return motion
 
 
+class _Seen(NamedTuple):
+    """A torso, in the rows that show it."""
+
+    picture: np.ndarray  # [H, W] float32 grey levels
+    is_open: np.ndarray  # [H, W] bool: torso, and not under the head
+    places: np.ndarray  # [1, H, W, 2]
+
+
+def _look(picture, is_open, places, motion):
+    """Grey levels of a frame's picture [S, S] and whether it is_open there, [H, W] each, at
+    places [1, H, W, 2] under a motion [6]."""
+    import cv2
+
+    side = len(picture)
+    at = undone(motion[None], places.reshape(1, -1, 2)) * side - 0.5
+    at = at.reshape(places.shape[1:]).astype(np.float32)
+    grey = cv2.remap(picture, at, None, cv2.INTER_LINEAR, borderValue=128)
+    seen = cv2.remap(is_open.astype(np.float32), at, None, cv2.INTER_LINEAR)
+    return grey, seen > 0.5
+
+
 def _step(grey, wanted, mask, places, motion) -> np.ndarray:
     """By how much a motion [6] is to change: grey [H, W], seen under it, is to become
-    `wanted`, wherever mask [H, W] is above 0."""
-    side, inside = len(grey), (mask > 0).ravel()
+    `wanted` in the mask [H, W]."""
     slope = np.gradient(0.5 * (grey + wanted))
-    down, across = (side * part.ravel()[inside] for part in slope)
-    x, y = (places[inside] - 0.5).T
-    one = np.ones_like(x)
+    down, across = (grey.shape[1] * part[mask] for part in slope)
+    x, y = (places[0][mask].astype(np.float32) - 0.5).T
     # Light changes: so do the picture's mean and contrast.
-    told = np.stack([across * x, across * y, down * x, down * y, across, down])
-    level = np.stack([one, wanted.ravel()[inside] - 128])
-    off = (grey - wanted).ravel()[inside]
-    weight = 1 / (_NOISE**2 + off**2) / _TOGETHER
-    told = np.concatenate([told, level])
-    within = (told * weight) @ told.T
+    level = np.ones_like(x), wanted[mask] - 128
+    rows = across * x, across * y, down * x, down * y, across, down, *level
+    rows, off = np.stack(rows), (grey - wanted)[mask]
+    weighted = rows / (_NOISE**2 + off**2) / _TOGETHER
     prior = np.concatenate([_USUAL**-2.0, [1e-2, 1.0]])
-    left = np.concatenate([motion, [0, 0]])
-    return np.linalg.solve(
-        within + np.diag(prior), -(told * weight) @ off - prior * left
-    )[:MOTION]
+    gradient = weighted @ off + prior * np.concatenate([motion, [0, 0]])
+    return -np.linalg.solve(weighted @ rows.T + np.diag(prior), gradient)[:MOTION]
 
 
 def _places(side: int) -> np.ndarray:
-    """[1, side * side, 2] places of a picture's pixels."""
+    """[1, side, side, 2]: of a picture's pixels."""
     row, column = np.mgrid[:side, :side]
-    return (np.stack([column, row], -1).reshape(1, -1, 2) + 0.5) / side
+    return (np.stack([column, row], -1)[None] + 0.5) / side
 
 
 def _inverse(motion: np.ndarray) -> np.ndarray:
