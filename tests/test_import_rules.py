@@ -27,7 +27,8 @@ LARGEST_ROOM = 12  # files
 # These prepare nothing: they train and render on a machine that has only these packages.
 LEAN = (
     *("landmarks.py", "signals.py", "trees.py", "rigid.py", "folders.py"),
-    *("parallel.py", *STAGES, "face/rig.py", "face/mesh.py", "face/fit.py", "pose"),
+    *("parallel.py", *STAGES, "face/rig.py", "face/mesh.py", "face/fit.py"),
+    *(f"pose/{name}.py" for name in ("alignment", "code", "join", "sampler", "torso")),
     *(
         "train",
         "input/frames.py",

@@ -32,7 +32,7 @@ from emogene_jax.portrait.pack import (
 )
 from emogene_jax.portrait.pictures import FrameStore, cut_out_clips, resize
 from emogene_jax.portrait.schema import Portrait
-from emogene_jax.pose.torso import TorsoTracker
+from emogene_jax.pose.torso_tracker import TorsoTracker
 from emogene_jax.signals import (
     EMOTIONS,
     Pose,

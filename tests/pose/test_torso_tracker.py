@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from emogene_jax.pose.torso import MOTION, TorsoTracker, undone
+from emogene_jax.pose.torso import MOTION, undone
+from emogene_jax.pose.torso_tracker import TorsoTracker
 
 SIDE = 96
 
