@@ -17,6 +17,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from emogene_jax import media
 from emogene_jax.signals import FPS, SAMPLE_RATE, UserError
 
 SYNTHETIC_TAGS = {
@@ -29,19 +30,15 @@ _SOUND_RATE = 48_000  # Hz of the AAC track
 @contextlib.contextmanager
 def _open_to_read(path):
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file, expected a video")
-    if path.stat().st_size == 0:
-        raise UserError(f"{path}: the file is empty (0 bytes), expected a video")
+    media.must_be_there(path, "a video")
     try:
-        container = av.open(str(path))
+        container = media.open_media(path)
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path}: not a readable video ({_reason(error)}), expected e.g. a whole mp4"
         ) from None
     with container:
-        # A text file passes for a picture of characters (ffmpeg's tty decoder).
-        if not container.streams.video or container.format.name == "tty":
+        if media.picture_of(container) is None:
             raise UserError(f"{path}: no picture found, expected a video")
         yield container
 
@@ -51,43 +48,54 @@ def _reason(error: Exception) -> str:
 
 
 def video_info(path) -> dict:
-    """What a clip is: width and height (upright, px), fps, seconds, rotation (degrees),
-    sound (bool), frames (as the file declares them; 0 = not declared)."""
+    """What a clip is: width and height (as a player shows it, px), fps, seconds, rotation
+    (degrees), mirrored (bool), stretched (how much wider than high its pixels are), sound
+    (bool), sound_tracks, frames (as the file declares them; 0 = not declared)."""
     with _open_to_read(path) as container:
-        stream = container.streams.video[0]
+        stream = media.picture_of(container)
         rate = stream.average_rate or stream.base_rate or Fraction(FPS)
-        if stream.duration:
-            seconds = float(stream.duration * stream.time_base)
-        else:
-            seconds = (container.duration or 0) / av.time_base
-        first = _first_frame(container, path)
-        turned = abs(first.rotation) % 180 == 90
-        sides = (first.width, first.height)
+        ratio = media.pixel_ratio(stream)
+        first = _first_frame(container, stream, path)
+        width, height = media.shown_size(first, ratio)
         return {
-            "width": sides[turned],
-            "height": sides[not turned],
+            "width": width,
+            "height": height,
             "fps": float(rate),
-            "seconds": seconds,
+            "seconds": _seconds(container, stream),
             "rotation": int(first.rotation),
+            "mirrored": bool(np.linalg.det(media.orientation(first)) < 0),
+            "stretched": round(float(ratio), 4),
             "sound": bool(container.streams.audio),
+            "sound_tracks": len(container.streams.audio),
             "frames": stream.frames,
         }
 
 
-def _first_frame(container, path):
+def _seconds(container, stream) -> float:
+    """How long a clip is: as it says, or, where it does not (a browser's webm), by
+    reading it."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    if container.duration:
+        return container.duration / av.time_base
+    times = [
+        (packet.pts * packet.time_base, (packet.duration or 0) * packet.time_base)
+        for packet in container.demux(stream)
+        if packet.pts is not None
+    ]
+    if not times:
+        return 0.0
+    first, last = min(times)[0], max(times)
+    return float(last[0] + (last[1] or Fraction(1, FPS)) - first)
+
+
+def _first_frame(container, stream, path):
     try:
-        return next(container.decode(video=0))
+        return next(container.decode(stream))
     except (av.error.FFmpegError, StopIteration) as error:
         raise UserError(
             f"{path}: no frame can be decoded ({_reason(error)}), expected a whole video"
         ) from None
-
-
-def _upright(frame: av.VideoFrame) -> np.ndarray:
-    """[H, W, 3] uint8, turned as the file's display matrix says."""
-    return np.ascontiguousarray(
-        np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
-    )
 
 
 def _timed_frames(
@@ -95,11 +103,13 @@ def _timed_frames(
 ) -> Iterator[tuple[Fraction, Fraction, av.VideoFrame]]:
     """(start, duration, frame) of every decodable frame; where some lack, UserError or,
     if it need not be whole, a warning."""
-    stream = container.streams.video[0]
+    stream = media.picture_of(container)
     stream.thread_type = "AUTO"
     step = 1 / Fraction(stream.average_rate or FPS)
-    start = None
-    count = 0
+    start, count, promised = None, 0, stream.frames
+    if stream.duration:
+        # Of a clip that was trimmed without coding it anew more are there than are shown.
+        promised = min(promised, int(stream.duration * stream.time_base / step))
     try:
         for frame in container.decode(stream):
             if frame.pts is None:
@@ -113,8 +123,8 @@ def _timed_frames(
         what = f"{path}: damaged after {count} frames ({_reason(error)})"
         _lacking(what, whole or not count)
     else:
-        if 0 < count < 0.98 * stream.frames - 2:
-            found = f"{count} of {stream.frames} frames are there"
+        if 0 < count < 0.98 * promised - 2:
+            found = f"{count} of {promised} frames are there"
             _lacking(f"{path}: truncated: {found}", whole)
     if count == 0:
         raise UserError(f"{path}: 0 frames decoded, expected a video")
@@ -135,18 +145,19 @@ def iter_frames(path, whole: bool = True) -> Iterator[np.ndarray]:
     is only looked at (whole=False), what can be decoded of it will do, with a warning.
     """
     with _open_to_read(path) as container:
-        number = 0
-        previous = None
+        number, previous = 0, None
+        ratio = media.pixel_ratio(media.picture_of(container))
         for time, duration, frame in _timed_frames(container, path, whole):
             if previous is not None:
                 middle = (previous[0] + time) / 2
                 picture = None
                 while Fraction(number, FPS) <= middle:
-                    picture = _upright(previous[2]) if picture is None else picture
+                    if picture is None:
+                        picture = media.upright(previous[2], ratio)
                     yield picture
                     number += 1
             previous = (time, duration, frame)
-        picture = _upright(previous[2])
+        picture = media.upright(previous[2], ratio)
         while Fraction(2 * number + 1, 2 * FPS) <= previous[0] + previous[1]:
             yield picture
             number += 1
@@ -220,13 +231,12 @@ def _in_thread(frames: Iterable[np.ndarray], work) -> int:
 
 def _sound_blocks(sound, rate: int) -> Iterator[np.ndarray]:
     """Blocks [channels, samples] float32 at 48 kHz of a file or a waveform."""
-    resampler = av.AudioResampler(format="fltp", layout="stereo", rate=_SOUND_RATE)
+    if sound is None:
+        return
     if isinstance(sound, (str, Path)):
-        with av.open(str(sound)) as container:
-            for frame in container.decode(audio=0):
-                for out in resampler.resample(frame):
-                    yield out.to_ndarray()
-    elif sound is not None:
+        yield from media.heard(sound, _SOUND_RATE, stereo=True)
+    else:
+        resampler = av.AudioResampler(format="fltp", rate=_SOUND_RATE)
         waveform = np.asarray(sound)
         if waveform.dtype == np.int16:
             waveform = waveform / 32768
@@ -235,11 +245,9 @@ def _sound_blocks(sound, rate: int) -> Iterator[np.ndarray]:
             frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
             frame.sample_rate = rate
             for out in resampler.resample(frame):
-                yield out.to_ndarray()
-    else:
-        return
-    for out in resampler.resample(None):
-        yield out.to_ndarray()
+                yield out.to_ndarray().repeat(2, 0)
+        for out in resampler.resample(None):
+            yield out.to_ndarray().repeat(2, 0)
 
 
 class _Sound:
@@ -279,7 +287,7 @@ def write_video(
 
     def encode(arriving):
         with av.open(
-            str(temporary),
+            media.place(temporary),
             "w",
             format="mp4",
             options={"movflags": "+faststart+use_metadata_tags"},
@@ -321,7 +329,7 @@ def write_lossless(path, frames: Iterable[np.ndarray]) -> int:
     """
 
     def encode(arriving):
-        with av.open(str(temporary), "w", format="matroska") as container:
+        with av.open(media.place(temporary), "w", format="matroska") as container:
             container.metadata.update(SYNTHETIC_TAGS)
             stream = container.add_stream("ffv1", rate=FPS)
             stream.pix_fmt = "bgr0"

@@ -98,7 +98,8 @@ def test_rotation_is_honoured(tmp_path):
     at = data.index(b"tkhd") + 4 + 40
     one, none = (1 << 16).to_bytes(4), bytes(4)
     minus = (-(1 << 16)).to_bytes(4, signed=True)
-    data[at : at + 16] = none + one + none + minus  # a quarter turn clockwise
+    turned = none + one + none + minus + none  # a quarter turn clockwise
+    data[at : at + 20] = turned
     (tmp_path / "b.mp4").write_bytes(data)
     upright = next(iter_frames(tmp_path / "b.mp4"))
     assert upright.shape == (64, 48, 3)

@@ -1,7 +1,7 @@
 """Where shoulders and collar are: one affine motion of the torso a frame.
 
 A head's pose does not tell it, so it is tracked (torso_tracker.py), and goes wherever the
-head's pose goes. A motion is 6 numbers, in sides of the picture: `undone` says what they do.
+head's pose goes. A motion is 6 numbers, in sides of the picture (`undone`).
 """
 
 MOTION = 6
