@@ -17,9 +17,9 @@ import timing
 from emogene_jax.emotions import emotion_of
 from emogene_jax.evaluate import emotion as judge
 from emogene_jax.face.tracking import find_model
-from emogene_jax.portrait.prepare import find_videos
+from emogene_jax.media.video import iter_frames
+from emogene_jax.portrait.look import find_videos
 from emogene_jax.signals import EMOTIONS
-from emogene_jax.video import iter_frames
 
 PEOPLE = range(24)  # synthetic, that the classifier learns from
 

@@ -19,8 +19,8 @@ from emogene_jax.audio.features import LOG_MEL
 from emogene_jax.corpora import extract
 from emogene_jax.corpora.clips import Job, Task
 from emogene_jax.face.tracking import find_model
+from emogene_jax.media.video import video_info, write_video
 from emogene_jax.signals import FPS
-from emogene_jax.video import video_info, write_video
 
 
 def main(tiny=False, clips=()):

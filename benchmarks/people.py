@@ -22,10 +22,10 @@ import portraits
 import timing
 from scipy.ndimage import median_filter
 
+from emogene_jax.media.video import read_video, video_info
 from emogene_jax.portrait.cut import parted
 from emogene_jax.portrait.pack import is_portrait, load_portrait
 from emogene_jax.signals import FPS
-from emogene_jax.video import read_video, video_info
 
 STANDS_OUT = 20  # of 255 grey levels, from the median of 3 x 3 pixels
 REGIONS = ("full", "full_predicted_torso", "head_matte", "mouth")

@@ -27,6 +27,7 @@ from emogene_jax.emotion_to_video.head_stage import head_stage
 from emogene_jax.emotion_to_video.render import Fields, Renderer
 from emogene_jax.emotion_to_video.torso import TorsoField, TorsoSize
 from emogene_jax.face import rig as rigs
+from emogene_jax.media.video import write_video
 from emogene_jax.motion_to_emotion.expressions import emotion_displacement
 from emogene_jax.pose.code import CODES, fit_pose_code
 from emogene_jax.pose.torso import MOTION
@@ -34,7 +35,6 @@ from emogene_jax.recipes.run import stage_config
 from emogene_jax.signals import EMOTIONS, FPS, Pose, motion_to_landmarks
 from emogene_jax.synthetic import motion as synthetic_motion
 from emogene_jax.synthetic import video as synthetic_video
-from emogene_jax.video import write_video
 
 COUNTINGS = ("device", "host", "video")
 FRAMES = {1024: 8}  # of an untrained head; else 32

@@ -14,7 +14,7 @@ PACKAGE, CONFIGS = ROOT / "emogene_jax", ROOT / "configs"
 # The house from below: a file imports from its own room, and from those before it.
 ROOMS = (
     *("landmarks", "signals", "trees", "rigid", "folders", "emotions"),  # words
-    *("media", "video", "arguments", "parallel", "configs"),
+    *("media", "arguments", "parallel", "configs"),
     *("audio", "face", "pose", "train", "input"),  # what all stages are made of
     *("audio_to_motion", "motion_to_emotion"),  # stages
     "portrait",  # what was filmed of one person, and what is made of it

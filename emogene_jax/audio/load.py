@@ -52,7 +52,7 @@ def _load(path: Path, out: BinaryIO) -> int:
     """Writes the sound of a file as float32; how many samples there are."""
     import av  # slow to import, and only this module needs it
 
-    from emogene_jax.media import must_be_there
+    from emogene_jax.media.files import must_be_there
 
     must_be_there(path, WANTED)
     try:
@@ -69,7 +69,7 @@ def _load(path: Path, out: BinaryIO) -> int:
 
 def _decode(path: Path, out: BinaryIO) -> int:
     """Writes the sound track that a player takes; its samples."""
-    from emogene_jax.media import heard
+    from emogene_jax.media.files import heard
 
     promised, written, mono = _promised(path), 0, _Mono()
     for channels in heard(path, SAMPLE_RATE):
@@ -112,7 +112,7 @@ def _promised(path: Path) -> float:
     Raises:
       UserError: there is no sound, or it is no media at all.
     """
-    from emogene_jax.media import default_of, open_media, picture_of
+    from emogene_jax.media.files import default_of, open_media, picture_of
 
     with open_media(path) as container:
         # A text file passes for a picture of characters (ffmpeg's tty decoder).

@@ -87,7 +87,7 @@ def make_videos(avatar: Avatar, unheard: Take, folder: Path, seed: int):
     """[(label, path)] of the eight emotional videos and the idle one. All emotions have
     the same speech, seed and head poses, so that only the face differs."""
     from emogene_jax.audio.features import audio_features
-    from emogene_jax.video import write_video
+    from emogene_jax.media.video import write_video
 
     renderer, features = Renderer(avatar.fields), audio_features(unheard.waveform)
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def make_videos(avatar: Avatar, unheard: Take, folder: Path, seed: int):
 
 def contact_sheet(videos, path: Path, columns: int = 8) -> Path:
     """Frames of every video side by side: a row per video, the same moments in each."""
-    from emogene_jax.video import read_video
+    from emogene_jax.media.video import read_video
 
     rows = []
     for _, video in videos:

@@ -13,6 +13,7 @@ from emogene_jax.avatar.file import Avatar, load_avatar
 from emogene_jax.avatar.voice import check_voice
 from emogene_jax.emotion_to_video.render import Renderer
 from emogene_jax.emotions import never_reached
+from emogene_jax.media.video import write_video
 from emogene_jax.parallel import enable_compilation_cache
 from emogene_jax.pipeline import (
     Performance,
@@ -28,7 +29,6 @@ from emogene_jax.signals import (
     landmarks_to_motion,
     motion_to_landmarks,
 )
-from emogene_jax.video import write_video
 
 
 def talk(avatar, audio, track, out, seed=0, background=None, landmarks_out=None):

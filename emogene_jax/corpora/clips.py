@@ -23,8 +23,8 @@ from emogene_jax.audio_to_motion.offset import estimate, moved
 from emogene_jax.corpora.clock import Clock
 from emogene_jax.corpora.watch import watch
 from emogene_jax.folders import read_header
+from emogene_jax.media.video import video_info
 from emogene_jax.signals import FPS, UserError
-from emogene_jax.video import video_info
 
 # What is kept of a clip, as it is on disk; content is most of it, with HuBERT.
 ARRAYS = {

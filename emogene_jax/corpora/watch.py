@@ -13,8 +13,8 @@ import numpy as np
 from emogene_jax.corpora.clock import Clock
 from emogene_jax.face.fit import find_morphable, fit_clips
 from emogene_jax.face.tracking import find_model, open_tracker, track_video
+from emogene_jax.media.video import iter_frames, video_info
 from emogene_jax.signals import Camera, Pose
-from emogene_jax.video import iter_frames, video_info
 
 LOOKED_AT = 40  # frames by which the camera is found: on real clips as good as 100
 

@@ -17,8 +17,8 @@ from emogene_jax.evaluate.lip_sync import lip_sync
 from emogene_jax.face.mesh import to_68
 from emogene_jax.face.tracking import find_model, track_video
 from emogene_jax.landmarks import FACE, MOUTH
+from emogene_jax.media.video import iter_frames
 from emogene_jax.signals import UserError
-from emogene_jax.video import iter_frames
 
 RULES = {
     "frames": "by number at 25 fps from the first on, as long as both videos last",

@@ -40,7 +40,7 @@ def evaluate_fields(
         mouth and face, where a face tracker finds a face in all that was rendered; frames
         (their numbers in the source); absent ({name: reason} of what can't be judged).
     """
-    from emogene_jax.video import write_lossless
+    from emogene_jax.media.video import write_lossless
 
     renderer = Renderer(fields)
     if not held_out:

@@ -1,15 +1,41 @@
-"""The first look at a portrait video: what was given, and what to expect of it."""
+"""The first look at portrait videos: what was given, and what to expect of it; and which of
+their frames show a face."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import laplace
 
+from emogene_jax.emotions import emotion_of
 from emogene_jax.face.tracking import face_height, open_tracker
-from emogene_jax.signals import FPS, UserError
-from emogene_jax.video import iter_frames, video_info
+from emogene_jax.media.video import iter_frames, video_info
+from emogene_jax.signals import FPS, UserError, listed
 
 _SAMPLES = 24  # frames looked at
+_LONGEST_GAP = 5  # frames without a face, that are interpolated
+_SHORTEST_PART = 10  # frames with one, that are worth having
+_VIDEO_ENDS = {".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts"}
+
+
+def find_videos(paths: Sequence) -> list[Path]:
+    """The video files named, or inside the folders named (a sub-folder per emotion).
+
+    Of a folder the neutral ones come last: what is held out is the end.
+    """
+    found = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = [f for f in path.rglob("*") if f.suffix.lower() in _VIDEO_ENDS]
+            inside.sort(key=lambda file: (emotion_of(file) == "neutral", file))
+            if not inside:
+                raise UserError(f"{path}: no video in this folder, expected some")
+            found += inside
+        else:
+            found.append(path)
+    if not found:
+        raise UserError("0 videos given, expected at least one")
+    return found
 
 
 def first_look(path, model) -> dict:
@@ -107,7 +133,48 @@ def describe(look: dict, size: int) -> list[str]:
         look["face"] < 0.98,
         f"no face in {100 * (1 - look['face']):.0f} % of the frames: they are interpolated",
     )
+    note(look["mirrored"], "mirrored by its file's display matrix: shown so")
+    note(
+        look["stretched"] != 1,
+        f"pixels {look['stretched']:.3g} times as wide as high, made square",
+    )
+    note(
+        look["sound_tracks"] > 1,
+        f"{look['sound_tracks']} sound tracks: the default one is heard",
+    )
     note(look["rotation"], f"turned by {look['rotation']} degrees, set upright")
     note(abs(look["fps"] - FPS) > 0.1, f"{look['fps']:.4g} fps, resampled to {FPS}")
     note(not look["sound"], "no sound track: the voice can't be learned from it")
     return lines
+
+
+def faced_parts(
+    found: np.ndarray, lengths: Sequence[int]
+) -> list[tuple[int, int, int]]:
+    """(clip, first frame, last + 1), counted through all clips, of the stretches in which a
+    face was found [T] but for a few frames. A title or somebody who leaves is no part of a
+    portrait, and never a face between two others."""
+    parts, begin = [], 0
+    for clip, length in enumerate(lengths):
+        seen = found[begin : begin + length]
+        edges = np.flatnonzero(np.diff(np.r_[True, seen, True].astype(int)))
+        first = begin
+        for lost, again in (edges.reshape(-1, 2) + begin).tolist():
+            if again - lost > _LONGEST_GAP:
+                parts.append((clip, first, lost))
+                first = again
+        parts.append((clip, first, begin + length))
+        begin += length
+    return [part for part in parts if part[2] - part[1] >= _SHORTEST_PART]
+
+
+def told_left_out(file, parts: Sequence[tuple[int, int]], length: int) -> str:
+    """In words, which of a clip's frames are in none of its parts [(first, last + 1)];
+    empty where all are."""
+    edges = [0, *(edge for part in parts for edge in part), length]
+    gaps = [
+        f"{first / FPS:.1f} to {stop / FPS:.1f} s"
+        for first, stop in zip(edges[::2], edges[1::2], strict=True)
+        if stop > first
+    ]
+    return f"{file}: no face from {listed(gaps)}: left out" if gaps else ""

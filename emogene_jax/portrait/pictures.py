@@ -47,6 +47,27 @@ class FrameStore:
         return frames
 
 
+class Picked:
+    """Frames `rows` [N] of a store, in their order, as if there were no others."""
+
+    def __init__(self, frames: FrameStore, rows: np.ndarray):
+        self._frames, self._rows = frames, rows
+        self.shape = (len(rows), *frames.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, which: int | slice) -> np.ndarray:
+        """One frame, or those of a slice without a step."""
+        rows = self._rows[which]
+        if not isinstance(which, slice):
+            return self._frames[int(rows)]
+        # One visit to the disk for each run of neighbours.
+        runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
+        parts = [self._frames[int(r[0]) : int(r[-1]) + 1] for r in runs if len(r)]
+        return np.concatenate(parts) if parts else self._frames[0:0]
+
+
 def resize(picture: np.ndarray, size: int) -> np.ndarray:
     """[size, size, ...] uint8 by area averaging (or cubic, where it must grow)."""
     if len(picture) == size:
@@ -66,7 +87,7 @@ def cut_out_clips(
     be worse for it, but its own colours are not to be looked at.
 
     Args:
-      frames: a FrameStore (or array) of [T, S, S, 3].
+      frames: a FrameStore, Picked of one, or an array, [T, S, S, 3].
       points: [T, 478, 2] px of these frames.
       lengths: frames of every clip.
       known: how many frames at the start may be learned from; the rest is held out.

@@ -7,10 +7,11 @@ one: one camera, one rest shape.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from emogene_jax.audio.features import LOG_MEL, audio_features, fitted
+from emogene_jax.audio.features import FRAME, LOG_MEL, audio_features, fitted
 from emogene_jax.audio_to_motion.offset import estimate, moved
 from emogene_jax.emotions import emotion_of, intensity_of
 from emogene_jax.face.fit import (
@@ -21,8 +22,15 @@ from emogene_jax.face.fit import (
     rest_shapes,
 )
 from emogene_jax.face.tracking import find_model, track_video
+from emogene_jax.media.video import iter_frames
 from emogene_jax.portrait.cut import held_out
-from emogene_jax.portrait.look import describe, first_look
+from emogene_jax.portrait.look import (
+    describe,
+    faced_parts,
+    find_videos,
+    first_look,
+    told_left_out,
+)
 from emogene_jax.portrait.matting import fill_background
 from emogene_jax.portrait.pack import (
     code_pictures,
@@ -30,7 +38,7 @@ from emogene_jax.portrait.pack import (
     refuse_other_files,
     save_portrait,
 )
-from emogene_jax.portrait.pictures import FrameStore, cut_out_clips, resize
+from emogene_jax.portrait.pictures import FrameStore, Picked, cut_out_clips, resize
 from emogene_jax.portrait.schema import Portrait
 from emogene_jax.pose.torso_tracker import TorsoTracker
 from emogene_jax.signals import (
@@ -39,35 +47,13 @@ from emogene_jax.signals import (
     UserError,
     landmarks_to_motion,
 )
-from emogene_jax.video import iter_frames
 
-_VIDEO_ENDS = {".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts"}
 _VIEW = 2.0  # side of the automatic crop, in heights of the face
 _USUAL = (
     0.35,
     0.68,
 )  # face heights over the side at which a square clip stays as it is
 _MATTE_SIZE = 256  # px at least, where mattes are made
-
-
-def find_videos(paths: Sequence) -> list[Path]:
-    """The video files named, or inside the folders named (a sub-folder per emotion).
-
-    Of a folder the neutral ones come last: what is held out is the end.
-    """
-    found = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            inside = [f for f in path.rglob("*") if f.suffix.lower() in _VIDEO_ENDS]
-            inside.sort(key=lambda file: (emotion_of(file) == "neutral", file))
-            if not inside:
-                raise UserError(f"{path}: no video in this folder, expected some")
-            found += inside
-        else:
-            found.append(path)
-    if not found:
-        raise UserError("0 videos given, expected at least one")
-    return found
 
 
 def prepare_portrait(
@@ -105,26 +91,27 @@ def prepare_portrait(
     files, model = find_videos(videos), find_model(face_model)
     looks = _look(files, model, size, need_sound, say)
     lengths = [look["frames"] for look in looks]
-    known = sum(lengths) - (held := _held_out(sum(lengths), holdout_seconds))
+    known = sum(lengths) - _held_out(sum(lengths), holdout_seconds)
     boxes, centre = _framed(files, looks, crop, known, size)
-    numbers = _numbers(files, lengths)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FrameStore(folder.parent, max(size, _MATTE_SIZE)) as frames:
         points, found = _tracked(files, boxes, size, model, frames, known)
+        clips, rows = _faced(files, looks, boxes, lengths, found, say)
+        points, found, pictures = points[rows], found[rows], Picked(frames, rows)
+        known, lengths = int((rows < known).sum()), [c.length for c in clips]
+        numbers = _numbers(clips)
         calm = _calm(files[0], found[:known], numbers["emotion"][:known])
         camera = model, size, centre, find_morphable(face_model)
         fit, pose, mesh, landmarks = fit_clips(points, lengths, *camera, known=known)
         at, seen = points[..., :2] * (frames.shape[1] / size), []
-        layers, follower = (
-            cut_out_clips(frames, at, lengths, known, size, seen),
-            TorsoTracker(),
-        )
+        layers = cut_out_clips(pictures, at, lengths, known, size, seen)
+        follower = TorsoTracker()
         coded = code_pictures(follower.followed(layers))
-    clips = files, looks, lengths
+    held = len(rows) - known
     sound, late = _listen(clips, landmarks[:known], content, sound_offset, say)
-    info = _info(files, boxes, looks, found, fit.error[:known], content, held, late)
+    info = _info(clips, found, fit.error[:known], content, held, late)
     portrait = Portrait(
-        **no_pictures(sum(lengths)),
+        **no_pictures(len(rows)),
         background=resize(fill_background(*map(np.stack, zip(*seen))), size),
         **_faces(mesh, landmarks, calm),
         pose=pose,
@@ -137,6 +124,36 @@ def prepare_portrait(
     save_portrait(portrait, folder, coded)
 
 
+class _Clip(NamedTuple):
+    """A stretch of a file in which a face is seen, a clip of its own."""
+
+    file: Path
+    look: dict[str, Any]
+    box: tuple[int, int, int]
+    length: int  # frames
+    first: int  # of the file's
+
+
+def _faced(files, looks, boxes, lengths, found, say) -> tuple[list[_Clip], np.ndarray]:
+    """(clips, the rows [N] of theirs among all frames) of files of `lengths` frames, with a
+    face in those that are `found` [T]; what is left out is said."""
+    parts, begins = faced_parts(found, lengths), np.cumsum(lengths) - lengths
+    if not parts:
+        raise UserError(f"{files[0]}: no face stays in the picture, expected one")
+    clips, rows = [], []
+    for number, start, stop in parts:
+        mine = files[number], looks[number], boxes[number]
+        clips.append(_Clip(*mine, stop - start, start - begins[number]))
+        rows.append(np.arange(start, stop))
+    for number, file in enumerate(files):
+        own = [
+            part[1:] - begins[number] for part in np.array(parts) if part[0] == number
+        ]
+        if told := told_left_out(file, own, lengths[number]):
+            say(told)
+    return clips, np.concatenate(rows)
+
+
 def _faces(mesh, landmarks, calm) -> dict[str, np.ndarray]:
     """The Portrait's shapes of the face, in float32; calm [n] bool, of the first frames."""
     rest_mesh, rest = rest_shapes(mesh[: len(calm)], landmarks[: len(calm)], calm)
@@ -144,14 +161,14 @@ def _faces(mesh, landmarks, calm) -> dict[str, np.ndarray]:
     return {name: part.astype(np.float32) for name, part in found.items()}
 
 
-def _numbers(files, lengths) -> dict[str, np.ndarray]:
-    """Of every frame [T] int32: its clip, its number there, its emotion."""
-    emotions = [EMOTIONS.index(emotion_of(file)) for file in files]
+def _numbers(clips: list[_Clip]) -> dict[str, np.ndarray]:
+    """Of every frame [T] int32: its clip, its number in the file, its emotion."""
+    lengths = [clip.length for clip in clips]
+    numbers = [clip.first + np.arange(clip.length) for clip in clips]
+    emotions = [EMOTIONS.index(emotion_of(clip.file)) for clip in clips]
     return {
-        "clip": np.repeat(np.arange(len(files)), lengths).astype(np.int32),
-        "source_frame": np.concatenate([np.arange(n) for n in lengths]).astype(
-            np.int32
-        ),
+        "clip": np.repeat(np.arange(len(clips)), lengths).astype(np.int32),
+        "source_frame": np.concatenate(numbers).astype(np.int32),
         "emotion": np.repeat(emotions, lengths).astype(np.int32),
     }
 
@@ -204,12 +221,12 @@ def _held_out(frames: int, seconds: float | None) -> int:
         return 0
 
 
-def _info(files, boxes, looks, found, error, content, held, late) -> dict:
+def _info(clips, found, error, content, held, late) -> dict:
     return {
-        "sources": [file.name for file in files],
-        "intensity": [intensity_of(file) for file in files],
-        "crop": [[int(v) for v in box] for box in boxes],
-        "look": [{k: v for k, v in look.items() if k != "boxes"} for look in looks],
+        "sources": [clip.file.name for clip in clips],
+        "intensity": [intensity_of(clip.file) for clip in clips],
+        "crop": [[int(v) for v in clip.box] for clip in clips],
+        "look": [{k: v for k, v in c.look.items() if k != "boxes"} for c in clips],
         "no_face": np.flatnonzero(~found).tolist(),
         "reprojection_px": round(float(np.median(error)), 3),
         "units": {"landmarks": "cm", "translation": "cm", "focal": "px"},
@@ -317,15 +334,14 @@ def _track_clip(file, box, size, model, keep=None):
 def _listen(clips, landmarks, content, sound_offset, say):
     """(the Portrait's audio fields, by how many frames each clip's sound was late).
 
-    clips: files, looks, lengths; landmarks: of the frames that may be learned from."""
-    files, looks, lengths = clips
-    waveforms = _waveforms(files, looks, lengths)
-    each = np.split(landmarks, np.cumsum(lengths)[:-1])
-    late = _late(files, waveforms, each, sound_offset, say)
+    landmarks: of the frames that may be learned from."""
+    waveforms = _waveforms(clips, say)
+    each = np.split(landmarks, np.cumsum([clip.length for clip in clips])[:-1])
+    late = _late([clip.file for clip in clips], waveforms, each, sound_offset, say)
     waveforms = list(map(moved, waveforms, late))
     heard = [audio_features(waveform, content) for waveform in waveforms]
     whole = np.round(np.concatenate(waveforms) * 32767).astype(np.int16)
-    if not any(look["sound"] for look in looks):
+    if not any(clip.look["sound"] for clip in clips):
         whole = whole[:0]
     fields = {
         "content": np.concatenate([part.content for part in heard]),
@@ -336,15 +352,19 @@ def _listen(clips, landmarks, content, sound_offset, say):
     return fields, late
 
 
-def _waveforms(files, looks, lengths) -> list[np.ndarray]:
+def _waveforms(clips: list[_Clip], say) -> list[np.ndarray]:
     """The sound of each clip, as long as its picture; silence where it has none."""
     from emogene_jax.audio.load import load_audio
 
-    waveforms = []
-    for file, look, frames in zip(files, looks, lengths, strict=True):
-        waveform = load_audio(file) if look["sound"] else np.zeros(0, np.float32)
-        waveforms.append(fitted(waveform, frames).astype(np.float32))
-    return waveforms
+    whole = {clip.file: np.zeros(0, np.float32) for clip in clips}
+    for file in {clip.file for clip in clips if clip.look["sound"]}:
+        whole[file] = load_audio(file)
+        if not whole[file].any():
+            say(f"{file}: its sound is silence")
+    return [
+        fitted(whole[c.file][c.first * FRAME :], c.length).astype(np.float32)
+        for c in clips
+    ]
 
 
 def _late(files, waveforms, landmarks, given: int | None, say) -> list[int]:

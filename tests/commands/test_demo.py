@@ -17,10 +17,10 @@ import pytest
 from emogene_jax import cli
 from emogene_jax.audio.features import audio_features
 from emogene_jax.avatar.file import load_avatar
+from emogene_jax.media.video import read_video, video_info
 from emogene_jax.pipeline import perform
 from emogene_jax.signals import EMOTIONS, SAMPLE_RATE
 from emogene_jax.synthetic.takes import make_take
-from emogene_jax.video import read_video, video_info
 
 pytestmark = pytest.mark.slow
 

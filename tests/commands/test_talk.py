@@ -7,9 +7,9 @@ from PIL import Image
 from emogene_jax.avatar.file import save_avatar
 from emogene_jax.commands import talk
 from emogene_jax.emotion_to_video.render import Renderer
+from emogene_jax.media.video import read_video, video_info
 from emogene_jax.pipeline import perform_idle
 from emogene_jax.signals import UserError, motion_to_landmarks
-from emogene_jax.video import read_video, video_info
 
 
 @pytest.fixture(scope="module")

@@ -19,10 +19,10 @@ from emogene_jax.corpora import clips, crema_d, extract, mead
 from emogene_jax.corpora.clips import Job, Task
 from emogene_jax.corpora.records import write_records
 from emogene_jax.face.mesh import lip_gap
+from emogene_jax.media.video import write_video
 from emogene_jax.signals import UserError, motion_to_landmarks
 from emogene_jax.synthetic.portrait import synthetic_portrait
 from emogene_jax.synthetic.takes import make_take
-from emogene_jax.video import write_video
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny_corpora  # noqa: E402

@@ -11,9 +11,9 @@ import numpy as np
 from emogene_jax.corpora import crema_d, mead, portrait_videos, voxceleb2
 from emogene_jax.corpora.corpus import NO_SENTENCE, UNKNOWN
 from emogene_jax.corpora.watch import Seen
+from emogene_jax.media.video import iter_frames, write_video
 from emogene_jax.signals import SAMPLE_RATE, Camera, motion_to_landmarks
 from emogene_jax.synthetic.takes import Take, make_take
-from emogene_jax.video import iter_frames, write_video
 
 CAMERA = Camera(900.0, 32.0, 32.0, 64)
 SECONDS = 1.4  # of a sentence

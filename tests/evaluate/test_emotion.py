@@ -10,12 +10,12 @@ from emogene_jax.evaluate import geometry
 from emogene_jax.face import tracking
 from emogene_jax.face.mesh import INDEX_68, MESH_POINTS
 from emogene_jax.landmarks import INNER_LOWER, INNER_UPPER, MIRROR
+from emogene_jax.media.video import iter_frames
 from emogene_jax.motion_to_emotion.expressions import emotion_displacement
 from emogene_jax.rigid import project
 from emogene_jax.signals import EMOTIONS, motion_to_landmarks
 from emogene_jax.synthetic.motion import head_motion, identity
 from emogene_jax.synthetic.video import camera
-from emogene_jax.video import iter_frames
 
 FRAMES = 60
 FELT = [name for name in EMOTIONS if name != "neutral"]

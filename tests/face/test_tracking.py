@@ -7,8 +7,8 @@ import pytest
 
 from emogene_jax.face import tracking
 from emogene_jax.face.tracking import Track, canonical_mesh, find_model, track_video
+from emogene_jax.media.video import iter_frames
 from emogene_jax.signals import UserError
-from emogene_jax.video import iter_frames
 
 
 @pytest.fixture

@@ -7,13 +7,18 @@ import pytest
 
 from emogene_jax.emotions import emotion_of, intensity_of
 from emogene_jax.face import mesh as lm
+from emogene_jax.media.video import iter_frames, write_lossless, write_video
 from emogene_jax.portrait import pictures, prepare
-from emogene_jax.portrait.look import describe
+from emogene_jax.portrait.look import (
+    describe,
+    faced_parts,
+    find_videos,
+    told_left_out,
+)
 from emogene_jax.portrait.pack import load_portrait
-from emogene_jax.portrait.prepare import find_videos, prepare_portrait
+from emogene_jax.portrait.prepare import prepare_portrait
 from emogene_jax.rigid import project
 from emogene_jax.signals import UserError
-from emogene_jax.video import iter_frames, write_lossless, write_video
 
 
 def test_emotions_come_from_folders_and_mead_names():
@@ -80,15 +85,47 @@ def test_first_look_tells_what_is_not_ideal():
         "face_size": 80.0,
         "blur": 0.9,
         "camera_movement": 5.0,
+        "mirrored": True,
+        "stretched": 1.4222,
+        "sound_tracks": 2,
     }
     text = "\n".join(describe(look, 512))
     for word in ("8 s is little", "soft", "blurred", "camera moves", "2 faces"):
         assert word in text
     for word in ("no face in 10 %", "90 degrees", "resampled to 25", "no sound"):
         assert word in text
-    good = look | {"seconds": 200.0, "fps": 25.0, "rotation": 0, "sound": True}
+    for word in ("mirrored", "1.42 times as wide", "2 sound tracks: the default"):
+        assert word in text
+    good = look | {"mirrored": False, "stretched": 1.0, "sound_tracks": 1}
+    good |= {"seconds": 200.0, "fps": 25.0, "rotation": 0, "sound": True}
     good |= {"faces": 1, "face": 1.0, "face_size": 300.0, "blur": 5.0}
     assert len(describe(good | {"camera_movement": 0.1}, 512)) == 1
+
+
+def test_frames_without_a_face_are_no_part_of_a_portrait():
+    found = np.ones(200, bool)
+    found[[3, 4, 50]] = False  # a blink of the tracker
+    assert faced_parts(found, [120, 80]) == [(0, 0, 120), (1, 120, 200)]
+    found[:40] = found[110:127] = found[131:150] = False  # a title; a cut away
+    parts = faced_parts(found, [120, 80])
+    assert parts == [(0, 40, 110), (1, 150, 200)]  # four frames are not worth having
+    assert told_left_out("a.mp4", [(40, 110)], 120) == (
+        "a.mp4: no face from 0.0 to 1.6 s, 4.4 to 4.8 s: left out"
+    )
+    assert told_left_out("a.mp4", [(0, 120)], 120) == ""
+
+
+def test_picked_frames_are_those_of_the_store(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 255, (9, 4, 4, 3), np.uint8)
+    with pictures.FrameStore(tmp_path, 4) as store:
+        for frame in frames:
+            store.append(frame)
+        rows = np.array([1, 2, 3, 6, 7])
+        picked = pictures.Picked(store, rows)
+        assert picked.shape == (5, 4, 4, 3) and len(picked) == 5
+        np.testing.assert_array_equal(picked[3], frames[6])
+        for part in (slice(None), slice(1, 4), slice(4, 9), slice(2, 2)):
+            np.testing.assert_array_equal(picked[part], frames[rows][part])
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +176,20 @@ def test_prepare_gives_a_whole_portrait(prepared, clip, tmp_path):
     assert together.max() <= 255 and together[0, 40, 2] < 50
     assert "may_happy.mp4" in said[0]
     assert [path.name for path in tmp_path.iterdir()] == ["portrait"]
+
+
+def test_a_title_is_left_out_with_its_sound(prepared, clip, tmp_path):
+    frames = list(iter_frames(clip))
+    title = [np.full_like(frames[0], 30)] * 20
+    sound = np.random.default_rng(0).normal(0, 0.1, 44 * 640).astype(np.float32)
+    write_video(tmp_path / "titled.mp4", title + frames, sound)
+    said = []
+    portrait = prepared([tmp_path / "titled.mp4"], say=said.append)
+    assert "no face from 0.0 to 0.8 s: left out" in "\n".join(said)
+    assert len(portrait.frames) == 24 and portrait.source_frame[0] == 20
+    assert portrait.head_matte.any((1, 2)).all()
+    heard = portrait.waveform / 32767
+    assert np.corrcoef(heard, sound[20 * 640 :])[0, 1] > 0.9
 
 
 def test_crop_moves_the_camera_along(prepared, clip):

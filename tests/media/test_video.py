@@ -4,14 +4,14 @@ import av
 import numpy as np
 import pytest
 
-from emogene_jax.signals import UserError
-from emogene_jax.video import (
+from emogene_jax.media.video import (
     iter_frames,
     read_video,
     video_info,
     write_lossless,
     write_video,
 )
+from emogene_jax.signals import UserError
 
 
 def counting_frames(count, height=48, width=64):

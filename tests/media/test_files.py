@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from emogene_jax.audio.load import load_audio
-from emogene_jax.video import iter_frames, read_video, video_info, write_video
+from emogene_jax.media.video import iter_frames, read_video, video_info, write_video
 
 RATE = 16_000
 FPS = 25

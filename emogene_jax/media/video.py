@@ -17,7 +17,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from emogene_jax import media
+from emogene_jax.media import files as media
 from emogene_jax.signals import FPS, SAMPLE_RATE, UserError
 
 SYNTHETIC_TAGS = {
