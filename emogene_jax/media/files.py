@@ -132,12 +132,13 @@ def _silence(like: av.AudioFrame, samples: int) -> Iterator[av.AudioFrame]:
         yield frame
 
 
-def upright(frame: av.VideoFrame, ratio: Fraction) -> np.ndarray:
+def upright(frame: av.VideoFrame, ratio: Fraction, tone=None) -> np.ndarray:
     """[H, W, 3] uint8 as a player shows it: pixels square, turned and mirrored as its
-    display matrix says. ratio: pixel_ratio of its stream."""
-    width, height = _square(frame, ratio)
-    picture = frame.to_ndarray(format="rgb24", width=width, height=height)
-    turn = orientation(frame)
+    display matrix says. ratio: pixel_ratio of its stream; tone: a tone.ToneMap, where that
+    is of high dynamic range."""
+    (width, height), turn = _square(frame, ratio), orientation(frame)
+    coloured = tone(frame) if tone else frame
+    picture = coloured.to_ndarray(format="rgb24", width=width, height=height)
     if turn[0, 0] == 0:  # rows become columns
         picture = picture.swapaxes(0, 1)
     across, down = turn.sum(0)

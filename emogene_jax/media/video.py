@@ -18,6 +18,7 @@ import av
 import numpy as np
 
 from emogene_jax.media import files as media
+from emogene_jax.media.tone import ToneMap, is_high_range
 from emogene_jax.signals import FPS, SAMPLE_RATE, UserError
 
 SYNTHETIC_TAGS = {
@@ -49,8 +50,9 @@ def _reason(error: Exception) -> str:
 
 def video_info(path) -> dict:
     """What a clip is: width and height (as a player shows it, px), fps, seconds, rotation
-    (degrees), mirrored (bool), stretched (how much wider than high its pixels are), sound
-    (bool), sound_tracks, frames (as the file declares them; 0 = not declared)."""
+    (degrees), mirrored (bool), stretched (how much wider than high its pixels are),
+    high_range (bool: HLG or PQ, brought to an ordinary screen's), sound (bool),
+    sound_tracks, frames (as the file declares them; 0 = not declared)."""
     with _open_to_read(path) as container:
         stream = media.picture_of(container)
         rate = stream.average_rate or stream.base_rate or Fraction(FPS)
@@ -65,6 +67,7 @@ def video_info(path) -> dict:
             "rotation": int(first.rotation),
             "mirrored": bool(np.linalg.det(media.orientation(first)) < 0),
             "stretched": round(float(ratio), 4),
+            "high_range": is_high_range(stream),
             "sound": bool(container.streams.audio),
             "sound_tracks": len(container.streams.audio),
             "frames": stream.frames,
@@ -146,18 +149,20 @@ def iter_frames(path, whole: bool = True) -> Iterator[np.ndarray]:
     """
     with _open_to_read(path) as container:
         number, previous = 0, None
-        ratio = media.pixel_ratio(media.picture_of(container))
+        stream = media.picture_of(container)
+        ratio = media.pixel_ratio(stream)
+        tone = ToneMap(stream) if is_high_range(stream) else None
         for time, duration, frame in _timed_frames(container, path, whole):
             if previous is not None:
                 middle = (previous[0] + time) / 2
                 picture = None
                 while Fraction(number, FPS) <= middle:
                     if picture is None:
-                        picture = media.upright(previous[2], ratio)
+                        picture = media.upright(previous[2], ratio, tone)
                     yield picture
                     number += 1
             previous = (time, duration, frame)
-        picture = media.upright(previous[2], ratio)
+        picture = media.upright(previous[2], ratio, tone)
         while Fraction(2 * number + 1, 2 * FPS) <= previous[0] + previous[1]:
             yield picture
             number += 1

@@ -1,5 +1,5 @@
-"""The first look at portrait videos: what was given, and what to expect of it; and which of
-their frames show a face."""
+"""The first look at portrait videos: what was given, what to expect of it, and which of
+their frames show a face, and where."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +13,14 @@ from emogene_jax.media.video import iter_frames, video_info
 from emogene_jax.signals import FPS, UserError, listed
 
 _SAMPLES = 24  # frames looked at
+_LEAST_TILE = 320  # px: smaller pictures are looked at as a whole
 _LONGEST_GAP = 5  # frames without a face, that are interpolated
 _SHORTEST_PART = 10  # frames with one, that are worth having
+_VIEW = 2.0  # side of the automatic crop, in heights of the face
+_USUAL = (
+    0.35,
+    0.68,
+)  # face heights over the side at which a square clip stays as it is
 _VIDEO_ENDS = {".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts"}
 
 
@@ -38,20 +44,24 @@ def find_videos(paths: Sequence) -> list[Path]:
     return found
 
 
-def first_look(path, model) -> dict:
+def first_look(path, model, crop="auto") -> dict:
     """Facts of a clip: its video_info, with the `frames` that there are at 25 fps, and
     `faces` (most seen at once), `face` (share of frames with one), `face_size` (px,
     forehead to chin), `blur` (px-scale detail of the face; below 1.5 is soft),
     `camera_movement` (px between the picture's upper corners over the clip), `boxes` (of
-    the faces looked at: [frame, left, top, right, bottom], px)."""
+    the faces looked at: [frame, left, top, right, bottom], px).
+
+    crop: (left, top, side) px in which alone faces are looked for; else anywhere, small
+    ones in large pictures too."""
     info = video_info(path)
     every = max(1, int(info["seconds"] * FPS) // _SAMPLES)
     boxes, seen, detail, corners = [], [], [], []
+    regions = [(*crop, crop[2])] if isinstance(crop, tuple) else _regions(info)
     with open_tracker(model) as track:
         for number, frame in enumerate(iter_frames(path)):
             if number % every:
                 continue
-            faces, _, _ = track(frame)
+            faces = _faces_in(frame, track, regions)
             seen.append(len(faces))
             corners.append(_corners(frame))
             if faces:
@@ -74,6 +84,40 @@ def first_look(path, model) -> dict:
         "camera_movement": round(_movement(np.array(corners)), 2),
         "boxes": boxes,
     }
+
+
+def _regions(info) -> list[tuple[int, int, int, int]]:
+    """(left, top, width, height) px in which faces are looked for: the whole picture, and,
+    since a tracker misses what is less than a tenth of one, halves of a large one, the
+    middle first."""
+    width, height = info["width"], info["height"]
+    whole = [(0, 0, width, height)]
+    side = min(width, height) // 2
+    if side < _LEAST_TILE:
+        return whole
+    lefts, tops = (
+        np.linspace(0, long - side, -(-2 * (long - side) // side) + 1).astype(int)
+        for long in (width, height)
+    )
+    tiles = [(int(left), int(top), side, side) for left in lefts for top in tops]
+    middle = (width - side) / 2, (height - side) / 2
+    return whole + sorted(
+        tiles, key=lambda tile: np.hypot(*np.subtract(tile[:2], middle))
+    )
+
+
+def _faces_in(frame, track, regions: list) -> list[np.ndarray]:
+    """Faces [478, 3] px of a picture, from the first of its regions that shows any, which
+    is the first to be looked at the next time."""
+    for region in regions:
+        left, top, width, height = region
+        part = frame[top : top + height, left : left + width]
+        faces, _, _ = track(np.ascontiguousarray(part))
+        if faces:
+            regions.remove(region)
+            regions.insert(0, region)
+            return [face + (left, top, 0) for face in faces]
+    return []
 
 
 def _corners(frame: np.ndarray) -> np.ndarray:
@@ -133,6 +177,7 @@ def describe(look: dict, size: int) -> list[str]:
         look["face"] < 0.98,
         f"no face in {100 * (1 - look['face']):.0f} % of the frames: they are interpolated",
     )
+    note(look["high_range"], "high dynamic range, brought to that of a usual screen")
     note(look["mirrored"], "mirrored by its file's display matrix: shown so")
     note(
         look["stretched"] != 1,
@@ -178,3 +223,52 @@ def told_left_out(file, parts: Sequence[tuple[int, int]], length: int) -> str:
         if stop > first
     ]
     return f"{file}: no face from {listed(gaps)}: left out" if gaps else ""
+
+
+def crop_boxes(files, looks, crop, usable) -> list[tuple[int, int, int]]:
+    """(left, top, side) px of every clip; clips of one shape share one box, around the
+    faces in their first `usable` frames."""
+    boxes = []
+    for file, look in zip(files, looks, strict=True):
+        width, height = look["width"], look["height"]
+        if crop == "auto":
+            box = _auto_box(width, height, _faces_of(look, looks, usable))
+        elif crop == "none":
+            side = min(width, height)
+            box = ((width - side) // 2, (height - side) // 2, side)
+        else:
+            box = left, top, side = tuple(int(value) for value in crop)
+            inside = min(left, top) >= 0 and left + side <= width
+            if side < 32 or not inside or top + side > height:
+                raise UserError(
+                    f"{file}: crop {left},{top},{side} does not lie inside the picture "
+                    f"of {width} x {height} px"
+                )
+        boxes.append(box)
+    return boxes
+
+
+def _faces_of(look, looks, usable) -> np.ndarray:
+    """Boxes [N, 4] px of the faces looked at in the usable frames of clips of one shape
+    with `look`; its own, where there is none: another shape's would mean nothing."""
+    shape = look["width"], look["height"]
+    known = [
+        box
+        for other, count in zip(looks, usable, strict=True)
+        for number, *box in other["boxes"]
+        if (other["width"], other["height"]) == shape and number < count
+    ]
+    return np.array(known or [box for _, *box in look["boxes"]])
+
+
+def _auto_box(width, height, faces) -> tuple[int, int, int]:
+    face = np.median(faces[:, 3] - faces[:, 1])
+    if width == height and _USUAL[0] <= face / width <= _USUAL[1]:
+        return 0, 0, width
+    low, high = faces[:, :2].min(0), faces[:, 2:].max(0)
+    wanted = max(_VIEW * face, 1.3 * (high - low).max())
+    side = int(min(wanted, width, height))
+    middle = (low + high) / 2
+    left = np.clip(middle[0] - side / 2, 0, width - side)
+    top = np.clip(middle[1] - side * 0.5, 0, height - side)
+    return int(left), int(top), side

@@ -18,6 +18,7 @@ class FrameStore:
     program ends, however it does. Not mapped into memory: mapped pages count as used."""
 
     def __init__(self, folder: Path, size: int):
+        folder.mkdir(parents=True, exist_ok=True)
         self._file = tempfile.TemporaryFile(dir=folder)
         self.shape = (0, size, size, 3)
 

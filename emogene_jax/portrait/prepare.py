@@ -25,6 +25,7 @@ from emogene_jax.face.tracking import find_model, track_video
 from emogene_jax.media.video import iter_frames
 from emogene_jax.portrait.cut import held_out
 from emogene_jax.portrait.look import (
+    crop_boxes,
     describe,
     faced_parts,
     find_videos,
@@ -48,11 +49,6 @@ from emogene_jax.signals import (
     landmarks_to_motion,
 )
 
-_VIEW = 2.0  # side of the automatic crop, in heights of the face
-_USUAL = (
-    0.35,
-    0.68,
-)  # face heights over the side at which a square clip stays as it is
 _MATTE_SIZE = 256  # px at least, where mattes are made
 
 
@@ -89,39 +85,43 @@ def prepare_portrait(
     folder, content = Path(folder), content or LOG_MEL
     refuse_other_files(folder)
     files, model = find_videos(videos), find_model(face_model)
-    looks = _look(files, model, size, need_sound, say)
-    lengths = [look["frames"] for look in looks]
-    known = sum(lengths) - _held_out(sum(lengths), holdout_seconds)
+    looks = _look(files, model, size, crop, need_sound, say)
+    total = sum(look["frames"] for look in looks)
+    known = total - _held_out(total, holdout_seconds)
     boxes, centre = _framed(files, looks, crop, known, size)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     with FrameStore(folder.parent, max(size, _MATTE_SIZE)) as frames:
         points, found = _tracked(files, boxes, size, model, frames, known)
-        clips, rows = _faced(files, looks, boxes, lengths, found, say)
+        clips, rows = _faced(files, looks, boxes, found, say)
         points, found, pictures = points[rows], found[rows], Picked(frames, rows)
         known, lengths = int((rows < known).sum()), [c.length for c in clips]
         numbers = _numbers(clips)
         calm = _calm(files[0], found[:known], numbers["emotion"][:known])
         camera = model, size, centre, find_morphable(face_model)
         fit, pose, mesh, landmarks = fit_clips(points, lengths, *camera, known=known)
-        at, seen = points[..., :2] * (frames.shape[1] / size), []
-        layers = cut_out_clips(pictures, at, lengths, known, size, seen)
-        follower = TorsoTracker()
-        coded = code_pictures(follower.followed(layers))
-    held = len(rows) - known
+        coded, torso, background = _layers(pictures, points, lengths, known, size)
     sound, late = _listen(clips, landmarks[:known], content, sound_offset, say)
-    info = _info(clips, found, fit.error[:known], content, held, late)
     portrait = Portrait(
         **no_pictures(len(rows)),
-        background=resize(fill_background(*map(np.stack, zip(*seen))), size),
+        background=background,
         **_faces(mesh, landmarks, calm),
         pose=pose,
-        torso=follower.track(borders(lengths, known), known),
+        torso=torso,
         camera=fit.camera,
         **sound,
         **numbers,
-        info=info,
+        info=_info(clips, found, fit.error[:known], content, late),
     )
     save_portrait(portrait, folder, coded)
+
+
+def _layers(frames, points, lengths, known: int, size: int):
+    """(coded pictures, the torso's motions [T, 6], background [size, size, 3]) of frames
+    [T, S, S, 3] with meshes [T, 478, 3] px of `size`."""
+    at, seen, torso = points[..., :2] * (frames.shape[1] / size), [], TorsoTracker()
+    layers = cut_out_clips(frames, at, lengths, known, size, seen)
+    coded = code_pictures(torso.followed(layers))
+    background = resize(fill_background(*map(np.stack, zip(*seen))), size)
+    return coded, torso.track(borders(lengths, known), known), background
 
 
 class _Clip(NamedTuple):
@@ -134,9 +134,10 @@ class _Clip(NamedTuple):
     first: int  # of the file's
 
 
-def _faced(files, looks, boxes, lengths, found, say) -> tuple[list[_Clip], np.ndarray]:
-    """(clips, the rows [N] of theirs among all frames) of files of `lengths` frames, with a
-    face in those that are `found` [T]; what is left out is said."""
+def _faced(files, looks, boxes, found, say) -> tuple[list[_Clip], np.ndarray]:
+    """(clips, the rows [N] of theirs among all frames) of files with a face in those frames
+    that are `found` [T]; what is left out is said."""
+    lengths = [look["frames"] for look in looks]
     parts, begins = faced_parts(found, lengths), np.cumsum(lengths) - lengths
     if not parts:
         raise UserError(f"{files[0]}: no face stays in the picture, expected one")
@@ -177,7 +178,7 @@ def _framed(files, looks, crop, known: int, size: int):
     """(crop boxes of the clips, principal point), by what is seen in known frames."""
     lengths = [look["frames"] for look in looks]
     usable = _usable(lengths, known)
-    boxes = _crop_boxes(files, looks, crop, usable)
+    boxes = crop_boxes(files, looks, crop, usable)
     learned = np.count_nonzero(usable)  # clips, the first ones
     return boxes, _centre(looks[:learned], boxes[:learned], size)
 
@@ -221,7 +222,8 @@ def _held_out(frames: int, seconds: float | None) -> int:
         return 0
 
 
-def _info(clips, found, error, content, held, late) -> dict:
+def _info(clips, found, error, content, late) -> dict:
+    """error [n]: of the frames that may be learned from."""
     return {
         "sources": [clip.file.name for clip in clips],
         "intensity": [intensity_of(clip.file) for clip in clips],
@@ -231,17 +233,17 @@ def _info(clips, found, error, content, held, late) -> dict:
         "reprojection_px": round(float(np.median(error)), 3),
         "units": {"landmarks": "cm", "translation": "cm", "focal": "px"},
         "content": content,
-        "held_out": held,
+        "held_out": len(found) - len(error),
         "sound_offset_frames": late,  # > 0: its sound was late, and is not any more
     }
 
 
-def _look(files, model, size, need_sound, say) -> list[dict]:
+def _look(files, model, size, crop, need_sound, say) -> list[dict]:
     """The first look at every file, said aloud."""
     looks = []
     calm = [emotion_of(file) == "neutral" for file in files]
     for file, neutral in zip(files, calm, strict=True):
-        look = first_look(file, model)
+        look = first_look(file, model, crop)
         for line in describe(look, size):
             say(line)
         # Beside neutral ones, an emotional take without sound still shows the face.
@@ -249,55 +251,6 @@ def _look(files, model, size, need_sound, say) -> list[dict]:
             raise UserError(f"{file}: no sound track, expected speech")
         looks.append(look)
     return looks
-
-
-def _crop_boxes(files, looks, crop, usable) -> list[tuple[int, int, int]]:
-    """(left, top, side) px of every clip; clips of one shape share one box, around the
-    faces in their first `usable` frames."""
-    boxes = []
-    for file, look in zip(files, looks, strict=True):
-        width, height = look["width"], look["height"]
-        if crop == "auto":
-            box = _auto_box(width, height, _faces_of(look, looks, usable))
-        elif crop == "none":
-            side = min(width, height)
-            box = ((width - side) // 2, (height - side) // 2, side)
-        else:
-            box = left, top, side = tuple(int(value) for value in crop)
-            inside = min(left, top) >= 0 and left + side <= width
-            if side < 32 or not inside or top + side > height:
-                raise UserError(
-                    f"{file}: crop {left},{top},{side} does not lie inside the picture "
-                    f"of {width} x {height} px"
-                )
-        boxes.append(box)
-    return boxes
-
-
-def _faces_of(look, looks, usable) -> np.ndarray:
-    """Boxes [N, 4] px of the faces looked at in the usable frames of clips of one shape
-    with `look`; its own, where there is none: another shape's would mean nothing."""
-    shape = look["width"], look["height"]
-    known = [
-        box
-        for other, count in zip(looks, usable, strict=True)
-        for number, *box in other["boxes"]
-        if (other["width"], other["height"]) == shape and number < count
-    ]
-    return np.array(known or [box for _, *box in look["boxes"]])
-
-
-def _auto_box(width, height, faces) -> tuple[int, int, int]:
-    face = np.median(faces[:, 3] - faces[:, 1])
-    if width == height and _USUAL[0] <= face / width <= _USUAL[1]:
-        return 0, 0, width
-    low, high = faces[:, :2].min(0), faces[:, 2:].max(0)
-    wanted = max(_VIEW * face, 1.3 * (high - low).max())
-    side = int(min(wanted, width, height))
-    middle = (low + high) / 2
-    left = np.clip(middle[0] - side / 2, 0, width - side)
-    top = np.clip(middle[1] - side * 0.5, 0, height - side)
-    return int(left), int(top), side
 
 
 def _centre(looks, boxes, size) -> tuple[float, float]:
@@ -386,7 +339,7 @@ def track_performance(video, face_model=None) -> tuple[np.ndarray, Pose, bool]:
     and whether there is a sound track."""
     model, size = find_model(face_model), 512
     look = first_look(video, model)
-    box = _crop_boxes([video], [look], "auto", [look["frames"]])[0]
+    box = crop_boxes([video], [look], "auto", [look["frames"]])[0]
     points, found = _track_clip(video, box, size, model)
     centre = _centre([look], [box], size)
     morphable = find_morphable(face_model)

@@ -11,7 +11,6 @@ What a motion is, torso.py says.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
 from emogene_jax.pose.torso import MOTION, undone
 
@@ -67,6 +66,8 @@ class TorsoTracker:
           starts: where another clip begins, or what is held out.
           known: how many frames at the start the reference may be made of.
         """
+        from scipy.ndimage import gaussian_filter1d
+
         count = len(self._pictures)
         if np.mean([part.mean() for part in self._open[:known]]) < _LEAST:
             return np.zeros((count, MOTION), np.float32)

@@ -8,8 +8,9 @@ import pytest
 from emogene_jax.emotions import emotion_of, intensity_of
 from emogene_jax.face import mesh as lm
 from emogene_jax.media.video import iter_frames, write_lossless, write_video
-from emogene_jax.portrait import pictures, prepare
+from emogene_jax.portrait import pictures
 from emogene_jax.portrait.look import (
+    crop_boxes,
     describe,
     faced_parts,
     find_videos,
@@ -53,9 +54,9 @@ def test_folders_are_searched(tmp_path):
 
 def test_automatic_crop():
     look = {"width": 512, "height": 512, "boxes": [[0, 150, 120, 350, 370]]}
-    assert prepare._crop_boxes(["a"], [look], "auto", [1]) == [(0, 0, 512)]
+    assert crop_boxes(["a"], [look], "auto", [1]) == [(0, 0, 512)]
     wide = look | {"width": 1920, "height": 1080}
-    ((left, top, side),) = prepare._crop_boxes(["a"], [wide], "auto", [1])
+    ((left, top, side),) = crop_boxes(["a"], [wide], "auto", [1])
     assert left >= 0 and top >= 0 and 450 < side < 600
     assert left < 150 and top < 120 and left + side > 350 and top + side > 370
 
@@ -64,7 +65,7 @@ def test_the_crop_is_of_faces_that_are_learned_from():
     look = {"width": 1920, "height": 1080, "boxes": [[0, 150, 120, 350, 370]]}
     later = look | {"boxes": [*look["boxes"], [9, 900, 300, 1200, 700]]}
     own = look | {"width": 1900}
-    looks, crop = [look, later, own], prepare._crop_boxes
+    looks, crop = [look, later, own], crop_boxes
     boxes = crop("abc", looks, "auto", [5, 9, 0])
     assert boxes[0] == boxes[1] == crop("a", [look], "auto", [5])[0]
     assert boxes[2] == crop("c", [own], "auto", [1])[0]  # for want of another
@@ -86,6 +87,7 @@ def test_first_look_tells_what_is_not_ideal():
         "blur": 0.9,
         "camera_movement": 5.0,
         "mirrored": True,
+        "high_range": True,
         "stretched": 1.4222,
         "sound_tracks": 2,
     }
@@ -96,7 +98,13 @@ def test_first_look_tells_what_is_not_ideal():
         assert word in text
     for word in ("mirrored", "1.42 times as wide", "2 sound tracks: the default"):
         assert word in text
-    good = look | {"mirrored": False, "stretched": 1.0, "sound_tracks": 1}
+    assert "high dynamic range" in text
+    good = look | {
+        "mirrored": False,
+        "high_range": False,
+        "stretched": 1.0,
+        "sound_tracks": 1,
+    }
     good |= {"seconds": 200.0, "fps": 25.0, "rotation": 0, "sound": True}
     good |= {"faces": 1, "face": 1.0, "face_size": 300.0, "blur": 5.0}
     assert len(describe(good | {"camera_movement": 0.1}, 512)) == 1
@@ -190,6 +198,24 @@ def test_a_title_is_left_out_with_its_sound(prepared, clip, tmp_path):
     assert portrait.head_matte.any((1, 2)).all()
     heard = portrait.waveform / 32767
     assert np.corrcoef(heard, sound[20 * 640 :])[0, 1] > 0.9
+
+
+def test_a_small_face_in_a_large_picture_is_found(prepared, clip, tmp_path):
+    """Of 200 px in 2160 lines, by itself and where a crop says; not where none is."""
+    frames = [frame for _, frame in zip(range(12), iter_frames(clip))]
+    large = []
+    for frame in frames:
+        picture = np.full((2160, 3840, 3), 90, np.uint8)
+        picture[1200:1712, 300:812] = frame
+        large.append(picture)
+    write_video(tmp_path / "large.mp4", large)
+    found = prepared([tmp_path / "large.mp4"], name="found")
+    left, top, side = found.info["crop"][0]
+    assert left < 400 < 700 < left + side and top < 1300 < 1500 < top + side
+    asked = prepared([tmp_path / "large.mp4"], name="asked", crop=(300, 1200, 512))
+    assert asked.info["crop"] == [[300, 1200, 512]]
+    with pytest.raises(UserError, match="a face in 0 of"):
+        prepared([tmp_path / "large.mp4"], name="none", crop=(2000, 100, 512))
 
 
 def test_crop_moves_the_camera_along(prepared, clip):
