@@ -188,9 +188,10 @@ def face_height(points: np.ndarray) -> float:
 
 
 def track_video(
-    frames: Iterable[np.ndarray], model, name="video", progress=None
+    frames: Iterable[np.ndarray], model, name="video", progress=None, places=None
 ) -> Track:
-    """Track the larger face of every frame [H, W, 3] uint8.
+    """Track the larger face of every frame [H, W, 3] uint8; with places [T, 2] px, where
+    one person's is expected, the nearest to there, if no further than it is high.
 
     Frames without a face are marked and interpolated; UserError where that is most of
     them. progress(frames done) is called now and then.
@@ -200,11 +201,12 @@ def track_video(
     with open_tracker(model) as track:
         for number, frame in enumerate(frames):
             faces, blendshapes, found_names = track(frame)
-            seen.append(len(faces))
-            faces, blendshapes = (faces, blendshapes) if faces else empty
-            largest = int(np.argmax([face_height(face) for face in faces]))
-            points.append(faces[largest])
-            scores.append(blendshapes[largest])
+            place = None if places is None else places[min(number, len(places) - 1)]
+            chosen = _chosen(faces, place)
+            seen.append(0 if chosen is None else len(faces))
+            faces, blendshapes = empty if chosen is None else (faces, blendshapes)
+            points.append(faces[chosen or 0])
+            scores.append(blendshapes[chosen or 0])
             names = found_names or names
             if progress:
                 progress(number + 1)
@@ -222,6 +224,18 @@ def track_video(
             stacklevel=2,
         )
     return Track(_fill(points, found), found, seen, np.array(scores), names)
+
+
+def _chosen(faces: list[np.ndarray], place: np.ndarray | None) -> int | None:
+    """Which of a picture's faces is the person's, None for none of them."""
+    if not faces:
+        return None
+    heights = np.array([face_height(face) for face in faces])
+    if place is None:
+        return int(heights.argmax())
+    middles = np.array([(f[:, :2].min(0) + f[:, :2].max(0)) / 2 for f in faces])
+    ways = np.linalg.norm(middles - place, axis=-1) / heights
+    return int(ways.argmin()) if ways.min() < 1 else None
 
 
 def _fill(points: np.ndarray, found: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@ their frames show a face, and where."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import laplace
@@ -46,7 +47,8 @@ def find_videos(paths: Sequence) -> list[Path]:
 
 def first_look(path, model, crop="auto") -> dict:
     """Facts of a clip: its video_info, with the `frames` that there are at 25 fps, and
-    `faces` (most seen at once), `face` (share of frames with one), `face_size` (px,
+    `faces` (most seen at once), `people` (who are there one after the other, or at once),
+    and of the one who is there most: `face` (share of frames with it), `face_size` (px,
     forehead to chin), `blur` (px-scale detail of the face; below 1.5 is soft),
     `camera_movement` (px between the picture's upper corners over the clip), `boxes` (of
     the faces looked at: [frame, left, top, right, bottom], px).
@@ -55,35 +57,82 @@ def first_look(path, model, crop="auto") -> dict:
     ones in large pictures too."""
     info = video_info(path)
     every = max(1, int(info["seconds"] * FPS) // _SAMPLES)
-    boxes, seen, detail, corners = [], [], [], []
+    seen, corners = [], []
     regions = [(*crop, crop[2])] if isinstance(crop, tuple) else _regions(info)
     with open_tracker(model) as track:
         for number, frame in enumerate(iter_frames(path)):
             if number % every:
                 continue
             faces = _faces_in(frame, track, regions)
-            seen.append(len(faces))
+            seen.append([_face(number, face, frame) for face in faces])
             corners.append(_corners(frame))
-            if faces:
-                face = max(faces, key=face_height)[:, :2]
-                boxes.append([number, *face.min(0).tolist(), *face.max(0).tolist()])
-                detail.append(_detail(frame, boxes[-1][1:]))
-    if np.mean(np.array(seen) > 0) < 0.5:
+    people = _people(seen)
+    most = people[0] if people else []
+    if len(most) < 0.5 * len(seen):
         raise UserError(
-            f"{path}: a face in {np.count_nonzero(seen)} of {len(seen)} frames looked "
-            "at, expected one person's face in most of them"
+            f"{path}: a face in {len(most)} of {len(seen)} frames looked at, expected one "
+            "person's face in most of them"
         )
+    boxes = [[face.frame, *face.box.tolist()] for face in most]
     heights = [bottom - top for _, _, top, _, bottom in boxes]
     return info | {
         "file": Path(path).name,
         "frames": number + 1,
-        "faces": int(max(seen)),
-        "face": round(float(np.mean(np.array(seen) > 0)), 3),
+        "faces": max(map(len, seen)),
+        "people": sum(len(faces) > 1 for faces in people),
+        "face": round(len(most) / len(seen), 3),
         "face_size": round(float(np.median(heights)), 1),
-        "blur": round(float(np.median(detail)), 2),
+        "blur": round(float(np.median([face.detail for face in most])), 2),
         "camera_movement": round(_movement(np.array(corners)), 2),
         "boxes": boxes,
     }
+
+
+class _Face(NamedTuple):
+    """A face that was looked at."""
+
+    frame: int
+    box: np.ndarray  # [4] left, top, right, bottom, px
+    height: float  # px
+    detail: float
+
+    @property
+    def middle(self) -> np.ndarray:
+        return (self.box[:2] + self.box[2:]) / 2
+
+
+def _face(number: int, points: np.ndarray, picture: np.ndarray) -> _Face:
+    at = points[:, :2]
+    box = np.concatenate([at.min(0), at.max(0)])
+    return _Face(number, box, face_height(points), _detail(picture, box))
+
+
+def _people(looks: list[list[_Face]]) -> list[list[_Face]]:
+    """The faces of each person in a clip that was looked at now and then: whoever is less
+    than a face away from where they were. Who is there most comes first, of several the
+    largest."""
+    people: list[list[_Face]] = []
+    for faces in looks:
+        free = list(people)
+        for face in sorted(faces, key=lambda face: -face.height):
+            near = [
+                (np.linalg.norm(face.middle - person[-1].middle), number)
+                for number, person in enumerate(free)
+            ]
+            way, number = min(near, default=(np.inf, 0))
+            if way < face.height:
+                free.pop(number).append(face)
+            else:
+                people.append([face])
+    return sorted(people, key=lambda p: (-len(p), -np.mean([f.height for f in p])))
+
+
+def places(look: dict) -> np.ndarray:
+    """Where the one who is there most is expected in each frame of a clip: [T, 2] px."""
+    number, left, top, right, bottom = np.array(look["boxes"]).T
+    frames = np.arange(look["frames"])
+    sides = (left + right) / 2, (top + bottom) / 2
+    return np.stack([np.interp(frames, number, side) for side in sides], -1)
 
 
 def _regions(info) -> list[tuple[int, int, int, int]]:
@@ -172,7 +221,11 @@ def describe(look: dict, size: int) -> list[str]:
         f"the camera moves ({look['camera_movement']:.1f} px): the background will be "
         "smeared; a tripod is better",
     )
-    note(look["faces"] > 1, f"{look['faces']} faces: the larger one is taken")
+    note(
+        look["faces"] > 1 or look["people"] > 1,
+        f"{max(look['faces'], look['people'])} faces: the one who is there most, or of "
+        "several the larger, is taken",
+    )
     note(
         look["face"] < 0.98,
         f"no face in {100 * (1 - look['face']):.0f} % of the frames: they are interpolated",

@@ -30,6 +30,7 @@ from emogene_jax.portrait.look import (
     faced_parts,
     find_videos,
     first_look,
+    places,
     told_left_out,
 )
 from emogene_jax.portrait.matting import fill_background
@@ -90,7 +91,7 @@ def prepare_portrait(
     known = total - _held_out(total, holdout_seconds)
     boxes, centre = _framed(files, looks, crop, known, size)
     with FrameStore(folder.parent, max(size, _MATTE_SIZE)) as frames:
-        points, found = _tracked(files, boxes, size, model, frames, known)
+        points, found = _tracked(files, looks, boxes, size, model, frames, known)
         clips, rows = _faced(files, looks, boxes, found, say)
         points, found, pictures = points[rows], found[rows], Picked(frames, rows)
         known, lengths = int((rows < known).sum()), [c.length for c in clips]
@@ -188,11 +189,11 @@ def _usable(lengths, known: int) -> np.ndarray:
     return np.clip(known - np.cumsum(lengths) + lengths, 0, lengths)
 
 
-def _tracked(files, boxes, size, model, frames: FrameStore, known: int):
+def _tracked(files, looks, boxes, size, model, frames: FrameStore, known: int):
     """(points [T, 478, 3] px, found [T]) of all clips; their pictures go to `frames`."""
     tracks = [
-        _track_clip(file, box, size, model, frames.append)
-        for file, box in zip(files, boxes, strict=True)
+        _track_clip(file, look, box, size, model, frames.append)
+        for file, look, box in zip(files, looks, boxes, strict=True)
     ]
     points, found = (np.concatenate(part) for part in zip(*tracks, strict=True))
     # A face that is lost when the known frames end is not looked for behind them.
@@ -268,7 +269,7 @@ def _centre(looks, boxes, size) -> tuple[float, float]:
     )
 
 
-def _track_clip(file, box, size, model, keep=None):
+def _track_clip(file, look, box, size, model, keep=None):
     """(points [T, 478, 3] in px of `size`, found [T]) of one clip; `keep` gets its frames
     [S, S, 3] at the matting size."""
     left, top, side = box
@@ -280,7 +281,8 @@ def _track_clip(file, box, size, model, keep=None):
                 keep(resize(frame, max(size, _MATTE_SIZE)))
             yield frame
 
-    track = track_video(cropped(), model, name=str(file))
+    expected = places(look) - (left, top)
+    track = track_video(cropped(), model, name=str(file), places=expected)
     return track.points * (size / side), track.found
 
 
@@ -340,7 +342,7 @@ def track_performance(video, face_model=None) -> tuple[np.ndarray, Pose, bool]:
     model, size = find_model(face_model), 512
     look = first_look(video, model)
     box = crop_boxes([video], [look], "auto", [look["frames"]])[0]
-    points, found = _track_clip(video, box, size, model)
+    points, found = _track_clip(video, look, box, size, model)
     centre = _centre([look], [box], size)
     morphable = find_morphable(face_model)
     _, pose, mesh, landmarks = fit_clips(

@@ -82,6 +82,17 @@ def test_gaps_are_interpolated_and_marked(shared):
         track_video([np.zeros((128, 128, 3), np.uint8)] * 3, model, "clip.mp4")
 
 
+def test_the_face_that_is_expected_is_taken():
+    small, large = np.zeros((2, 478, 3))
+    small[1, :2], large[:, 0], large[1, 1] = 10, 100, 40
+    choose = tracking._chosen
+    assert choose([], None) is None and choose([], np.array([5, 5])) is None
+    assert choose([small, large], None) == 1
+    assert choose([small, large], np.array([6, 5])) == 0
+    assert choose([small, large], np.array([110, 20])) == 1
+    assert choose([small], np.array([30, 5])) is None
+
+
 def test_two_faces_the_larger_is_taken(shared):
     frame = next(iter_frames(shared / "data/portrait/may_5s.mp4"))
     both = np.zeros((512, 768, 3), np.uint8)

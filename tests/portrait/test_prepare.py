@@ -10,6 +10,8 @@ from emogene_jax.face import mesh as lm
 from emogene_jax.media.video import iter_frames, write_lossless, write_video
 from emogene_jax.portrait import pictures
 from emogene_jax.portrait.look import (
+    _Face,
+    _people,
     crop_boxes,
     describe,
     faced_parts,
@@ -82,6 +84,7 @@ def test_first_look_tells_what_is_not_ideal():
         "rotation": 90,
         "sound": False,
         "faces": 2,
+        "people": 1,
         "face": 0.9,
         "face_size": 80.0,
         "blur": 0.9,
@@ -121,6 +124,42 @@ def test_frames_without_a_face_are_no_part_of_a_portrait():
         "a.mp4: no face from 0.0 to 1.6 s, 4.4 to 4.8 s: left out"
     )
     assert told_left_out("a.mp4", [(0, 120)], 120) == ""
+
+
+def test_who_is_there_most_is_the_person():
+    def face(frame, left, height):
+        box = np.array([left, 50, left + height, 50 + height], float)
+        return _Face(frame, box, height, 3.0)
+
+    # A small one at the left goes, a larger one comes, and walks.
+    looks = [[face(t, 10, 40)] for t in range(3)]
+    looks += [[face(t, 200 + 30 * t, 90)] for t in range(3, 9)]
+    first, second = _people(looks)
+    assert [f.frame for f in first] == [3, 4, 5, 6, 7, 8]
+    assert [f.frame for f in second] == [0, 1, 2]
+    # Both always there: the larger.
+    both = [[face(t, 10, 40), face(t, 200, 90)] for t in range(5)]
+    assert _people(both)[0][0].height == 90 and len(_people(both)) == 2
+    assert _people([[], []]) == []
+
+
+def test_one_who_leaves_is_not_the_one_who_comes(prepared, clip, tmp_path):
+    frames = [frame for _, frame in zip(range(24), iter_frames(clip))]
+    shown = []
+    for number in range(36):
+        picture = np.full((512, 1024, 3), 60, np.uint8)
+        if number < 10:
+            picture[128:384, :256] = frames[number][::2, ::2]
+        else:
+            picture[:, 512:] = frames[number % 24]
+        shown.append(picture)
+    write_video(tmp_path / "two.mp4", shown)
+    said = []
+    portrait = prepared([tmp_path / "two.mp4"], say=said.append)
+    assert "2 faces: the one who is there most" in "\n".join(said)
+    assert portrait.source_frame[0] == 10 and len(portrait.frames) == 26
+    left = portrait.info["crop"][0][0]
+    assert left >= 400  # of 1024, the right half
 
 
 def test_picked_frames_are_those_of_the_store(tmp_path):
