@@ -13,7 +13,7 @@ import numpy as np
 from emogene_jax.signals import UserError
 
 _GAP = 0.05  # s by which a time stamp may be off before it means something
-_MOST = 3600  # s of silence that one gap may be; more is a broken time stamp
+_MOST = 3600  # s that time stamps may lie apart: more, and they are broken
 
 
 def open_media(path):
@@ -73,7 +73,7 @@ def heard(path, rate: int, stereo: bool = False) -> Iterator[np.ndarray]:
         skip = None  # samples before zero that are still to come
         for frame in _without_gaps(container.decode(stream)):
             if skip is None:
-                begins = 0 if zero is None else frame.time - zero
+                begins = _after(zero, frame.time)
                 skip = max(0, round(-begins * rate))
                 late = max(0, round(begins * rate))
                 channels = 2 if stereo else frame.layout.nb_channels
@@ -86,6 +86,13 @@ def heard(path, rate: int, stereo: bool = False) -> Iterator[np.ndarray]:
         if skip is not None:  # what the resampler still holds
             for piece in resampler.resample(None):
                 yield _channels(piece, stereo)[:, skip:]
+
+
+def _after(zero: float | None, time: float | None) -> float:
+    """How long (s) after the clock's zero a time is; 0 where one is not known, or a time
+    stamp is broken."""
+    late = 0.0 if zero is None or time is None else time - zero
+    return late if abs(late) < _MOST else 0.0
 
 
 def _channels(frame: av.AudioFrame, stereo: bool) -> np.ndarray:
@@ -123,10 +130,10 @@ def _silence(like: av.AudioFrame, samples: int) -> Iterator[av.AudioFrame]:
     """Silent frames of as many samples, of a format like another's."""
     for start in range(0, samples, like.sample_rate):
         count = min(like.sample_rate, samples - start)
-        shape = like.to_ndarray()
-        width = count * (shape.shape[1] // like.samples)
-        middle = 128 if shape.dtype == np.uint8 else 0
-        silent = np.full((len(shape), width), middle, shape.dtype)
+        known = like.to_ndarray()
+        width = count * (known.shape[1] // like.samples)
+        middle = 128 if known.dtype == np.uint8 else 0
+        silent = np.full((len(known), width), middle, known.dtype)
         frame = av.AudioFrame.from_ndarray(silent, like.format.name, like.layout.name)
         frame.sample_rate = like.sample_rate
         yield frame
