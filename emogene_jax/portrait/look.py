@@ -15,6 +15,8 @@ from emogene_jax.signals import FPS, UserError, listed
 
 _SAMPLES = 24  # frames looked at
 _LEAST_TILE = 320  # px: smaller pictures are looked at as a whole
+_BLOCKS = 16  # a side, by which two pictures are compared
+_OTHER = 24  # grey levels by which the usual block of another shot differs
 _LONGEST_GAP = 5  # frames without a face, that are interpolated
 _SHORTEST_PART = 10  # frames with one, that are worth having
 _VIEW = 2.0  # side of the automatic crop, in heights of the face
@@ -246,36 +248,54 @@ def describe(look: dict, size: int) -> list[str]:
     return lines
 
 
+def is_cut(before: np.ndarray, now: np.ndarray) -> bool:
+    """Whether a picture [H, W, 3] is of another shot than the one before it: nothing that
+    moves changes all of a picture at once."""
+    before, now = (_blocks(picture) for picture in (before, now))
+    return bool(np.median(np.abs(now - before).max(-1)) > _OTHER)
+
+
+def _blocks(picture: np.ndarray) -> np.ndarray:
+    """[_BLOCKS, _BLOCKS, 3]: means of a few pixels of each block."""
+    height, width = np.array(picture.shape[:2]) // _BLOCKS
+    whole = picture[: height * _BLOCKS, : width * _BLOCKS]
+    parts = whole.reshape(_BLOCKS, height, _BLOCKS, width, 3)
+    return parts[:, :: height // 4 or 1, :, :: width // 4 or 1].mean((1, 3))
+
+
 def faced_parts(
-    found: np.ndarray, lengths: Sequence[int]
+    found: np.ndarray, cuts: np.ndarray, lengths: Sequence[int]
 ) -> list[tuple[int, int, int]]:
     """(clip, first frame, last + 1), counted through all clips, of the stretches in which a
-    face was found [T] but for a few frames. A title or somebody who leaves is no part of a
-    portrait, and never a face between two others."""
+    face was found [T] but for a few frames, and no cut [T] lies (the first frame of another
+    shot). A title or somebody who leaves is no part of a portrait, and never a face between
+    two others."""
     parts, begin = [], 0
     for clip, length in enumerate(lengths):
         seen = found[begin : begin + length]
         edges = np.flatnonzero(np.diff(np.r_[True, seen, True].astype(int)))
-        first = begin
-        for lost, again in (edges.reshape(-1, 2) + begin).tolist():
-            if again - lost > _LONGEST_GAP:
-                parts.append((clip, first, lost))
-                first = again
-        parts.append((clip, first, begin + length))
+        gaps = edges.reshape(-1, 2)[np.diff(edges.reshape(-1, 2))[:, 0] > _LONGEST_GAP]
+        other = np.flatnonzero(cuts[begin : begin + length])
+        ends = [*map(tuple, gaps), *((cut, cut) for cut in other), (length, length)]
+        first = 0
+        for lost, again in sorted(ends):
+            parts.append((clip, begin + int(first), begin + int(lost)))
+            first = max(first, again)
         begin += length
     return [part for part in parts if part[2] - part[1] >= _SHORTEST_PART]
 
 
-def told_left_out(file, parts: Sequence[tuple[int, int]], length: int) -> str:
-    """In words, which of a clip's frames are in none of its parts [(first, last + 1)];
-    empty where all are."""
+def left_out(parts: Sequence[tuple[int, int]], length: int) -> list[tuple[int, int]]:
+    """[(first, last + 1)] of a clip's frames that are in none of its parts."""
     edges = [0, *(edge for part in parts for edge in part), length]
-    gaps = [
-        f"{first / FPS:.1f} to {stop / FPS:.1f} s"
-        for first, stop in zip(edges[::2], edges[1::2], strict=True)
-        if stop > first
-    ]
-    return f"{file}: no face from {listed(gaps)}: left out" if gaps else ""
+    gaps = zip(edges[::2], edges[1::2], strict=True)
+    return [(first, stop) for first, stop in gaps if stop > first]
+
+
+def told_left_out(file, gaps: Sequence[tuple[int, int]], why: str) -> str:
+    """In words, that frames [(first, last + 1)] of a file are left out."""
+    times = [f"{first / FPS:.1f} to {stop / FPS:.1f} s" for first, stop in gaps]
+    return f"{file}: {why} from {listed(times)}: left out"
 
 
 def crop_boxes(files, looks, crop, usable) -> list[tuple[int, int, int]]:

@@ -21,7 +21,8 @@ from emogene_jax.face.fit import (
     fit_clips,
     rest_shapes,
 )
-from emogene_jax.face.tracking import find_model, track_video
+from emogene_jax.face.identity import face_shape, of_one_person
+from emogene_jax.face.tracking import canonical_mesh, find_model, track_video
 from emogene_jax.media.video import iter_frames
 from emogene_jax.portrait.cut import held_out
 from emogene_jax.portrait.look import (
@@ -30,6 +31,8 @@ from emogene_jax.portrait.look import (
     faced_parts,
     find_videos,
     first_look,
+    is_cut,
+    left_out,
     places,
     told_left_out,
 )
@@ -91,9 +94,10 @@ def prepare_portrait(
     known = total - _held_out(total, holdout_seconds)
     boxes, centre = _framed(files, looks, crop, known, size)
     with FrameStore(folder.parent, max(size, _MATTE_SIZE)) as frames:
-        points, found = _tracked(files, looks, boxes, size, model, frames, known)
-        clips, rows = _faced(files, looks, boxes, found, say)
-        points, found, pictures = points[rows], found[rows], Picked(frames, rows)
+        points, *marks = _tracked(files, looks, boxes, size, model, frames, known)
+        parts = _parts(files, looks, points, marks, model, known, say)
+        clips, rows = _clips(files, looks, boxes, parts)
+        points, found, pictures = points[rows], marks[0][rows], Picked(frames, rows)
         known, lengths = int((rows < known).sum()), [c.length for c in clips]
         numbers = _numbers(clips)
         calm = _calm(files[0], found[:known], numbers["emotion"][:known])
@@ -135,24 +139,42 @@ class _Clip(NamedTuple):
     first: int  # of the file's
 
 
-def _faced(files, looks, boxes, found, say) -> tuple[list[_Clip], np.ndarray]:
-    """(clips, the rows [N] of theirs among all frames) of files with a face in those frames
-    that are `found` [T]; what is left out is said."""
+def _parts(files, looks, points, marks, model, known: int, say) -> list:
+    """Of what was tracked the stretches (look.faced_parts) of one person, whoever is there
+    most in what may be learned from; what is left out is said. marks: found and cuts."""
     lengths = [look["frames"] for look in looks]
-    parts, begins = faced_parts(found, lengths), np.cumsum(lengths) - lengths
+    parts = faced_parts(*marks, lengths)
     if not parts:
         raise UserError(f"{files[0]}: no face stays in the picture, expected one")
+    canonical, _ = canonical_mesh(model)
+    shapes = [face_shape(points[start:stop], canonical) for _, start, stop in parts]
+    frames = [max(0, min(stop, known) - start) for _, start, stop in parts]
+    mine = of_one_person(shapes, frames)
+    for number, (file, length) in enumerate(zip(files, lengths, strict=True)):
+        begin = sum(lengths[:number])
+        own = [
+            (a - begin, b - begin, kept)
+            for (clip, a, b), kept in zip(parts, mine, strict=True)
+            if clip == number
+        ]
+        for gaps, why in (
+            (left_out([(a, b) for a, b, _ in own], length), "no face"),
+            ([(a, b) for a, b, kept in own if not kept], "another person"),
+        ):
+            if gaps:
+                say(told_left_out(file, gaps, why))
+    return [part for part, kept in zip(parts, mine, strict=True) if kept]
+
+
+def _clips(files, looks, boxes, parts) -> tuple[list[_Clip], np.ndarray]:
+    """(clips, the rows [N] of theirs among all frames) of parts of files."""
+    lengths = [look["frames"] for look in looks]
+    begins = np.cumsum(lengths) - lengths
     clips, rows = [], []
     for number, start, stop in parts:
         mine = files[number], looks[number], boxes[number]
         clips.append(_Clip(*mine, stop - start, start - begins[number]))
         rows.append(np.arange(start, stop))
-    for number, file in enumerate(files):
-        own = [
-            part[1:] - begins[number] for part in np.array(parts) if part[0] == number
-        ]
-        if told := told_left_out(file, own, lengths[number]):
-            say(told)
     return clips, np.concatenate(rows)
 
 
@@ -190,16 +212,17 @@ def _usable(lengths, known: int) -> np.ndarray:
 
 
 def _tracked(files, looks, boxes, size, model, frames: FrameStore, known: int):
-    """(points [T, 478, 3] px, found [T]) of all clips; their pictures go to `frames`."""
+    """(points [T, 478, 3] px, found [T], cuts [T]) of all clips; their pictures go to
+    `frames`."""
     tracks = [
         _track_clip(file, look, box, size, model, frames.append)
         for file, look, box in zip(files, looks, boxes, strict=True)
     ]
-    points, found = (np.concatenate(part) for part in zip(*tracks, strict=True))
+    points, found, cuts = (np.concatenate(part) for part in zip(*tracks, strict=True))
     # A face that is lost when the known frames end is not looked for behind them.
     last = max(np.flatnonzero(found[:known]), default=0)
     points[last:known] = points[last]
-    return points, found
+    return points, found, cuts
 
 
 def _calm(file, found: np.ndarray, emotion: np.ndarray) -> np.ndarray:
@@ -270,20 +293,23 @@ def _centre(looks, boxes, size) -> tuple[float, float]:
 
 
 def _track_clip(file, look, box, size, model, keep=None):
-    """(points [T, 478, 3] in px of `size`, found [T]) of one clip; `keep` gets its frames
-    [S, S, 3] at the matting size."""
-    left, top, side = box
+    """(points [T, 478, 3] in px of `size`, found [T], cuts [T]) of one clip; `keep` gets
+    its frames [S, S, 3] at the matting size."""
+    (left, top, side), cuts, before = box, [], None
 
     def cropped():
+        nonlocal before
         for frame in iter_frames(file):
             frame = np.ascontiguousarray(frame[top : top + side, left : left + side])
+            cuts.append(before is not None and is_cut(before, frame))
+            before = frame
             if keep:
                 keep(resize(frame, max(size, _MATTE_SIZE)))
             yield frame
 
     expected = places(look) - (left, top)
     track = track_video(cropped(), model, name=str(file), places=expected)
-    return track.points * (size / side), track.found
+    return track.points * (size / side), track.found, np.array(cuts)
 
 
 def _listen(clips, landmarks, content, sound_offset, say):
@@ -342,7 +368,7 @@ def track_performance(video, face_model=None) -> tuple[np.ndarray, Pose, bool]:
     model, size = find_model(face_model), 512
     look = first_look(video, model)
     box = crop_boxes([video], [look], "auto", [look["frames"]])[0]
-    points, found = _track_clip(video, look, box, size, model)
+    points, found, _ = _track_clip(video, look, box, size, model)
     centre = _centre([look], [box], size)
     morphable = find_morphable(face_model)
     _, pose, mesh, landmarks = fit_clips(

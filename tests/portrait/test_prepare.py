@@ -16,6 +16,8 @@ from emogene_jax.portrait.look import (
     describe,
     faced_parts,
     find_videos,
+    is_cut,
+    left_out,
     told_left_out,
 )
 from emogene_jax.portrait.pack import load_portrait
@@ -116,14 +118,21 @@ def test_first_look_tells_what_is_not_ideal():
 def test_frames_without_a_face_are_no_part_of_a_portrait():
     found = np.ones(200, bool)
     found[[3, 4, 50]] = False  # a blink of the tracker
-    assert faced_parts(found, [120, 80]) == [(0, 0, 120), (1, 120, 200)]
+    none = np.zeros(200, bool)
+    assert faced_parts(found, none, [120, 80]) == [(0, 0, 120), (1, 120, 200)]
     found[:40] = found[110:127] = found[131:150] = False  # a title; a cut away
-    parts = faced_parts(found, [120, 80])
+    parts = faced_parts(found, none, [120, 80])
     assert parts == [(0, 40, 110), (1, 150, 200)]  # four frames are not worth having
-    assert told_left_out("a.mp4", [(40, 110)], 120) == (
+    gaps = left_out([(40, 110)], 120)
+    assert gaps == [(0, 40), (110, 120)] and left_out([(0, 120)], 120) == []
+    assert told_left_out("a.mp4", gaps, "no face") == (
         "a.mp4: no face from 0.0 to 1.6 s, 4.4 to 4.8 s: left out"
     )
-    assert told_left_out("a.mp4", [(0, 120)], 120) == ""
+    # Shots of their own, and one within a gap.
+    cuts = none.copy()
+    cuts[[70, 115, 160]] = True
+    shots = faced_parts(found, cuts, [120, 80])
+    assert shots == [(0, 40, 70), (0, 70, 110), (1, 150, 160), (1, 160, 200)]
 
 
 def test_who_is_there_most_is_the_person():
@@ -160,6 +169,27 @@ def test_one_who_leaves_is_not_the_one_who_comes(prepared, clip, tmp_path):
     assert portrait.source_frame[0] == 10 and len(portrait.frames) == 26
     left = portrait.info["crop"][0][0]
     assert left >= 400  # of 1024, the right half
+
+
+def test_a_cut_is_seen_and_a_moving_person_is_none():
+    rng = np.random.default_rng(0)
+    one, other = rng.integers(0, 255, (2, 8, 8, 3)).repeat(16, 1).repeat(16, 2)
+    assert is_cut(one.astype(np.uint8), other.astype(np.uint8))
+    moved = one.copy()
+    moved[20:90, 20:90] = 200  # a third of the picture
+    assert not is_cut(one.astype(np.uint8), moved.astype(np.uint8))
+
+
+def test_another_person_after_a_cut_is_left_out(prepared, clip, shared, tmp_path):
+    mine = [frame for _, frame in zip(range(20), iter_frames(clip))]
+    german = iter_frames(shared / "data/portrait/german_20s.mp4")
+    write_video(
+        tmp_path / "two.mp4", [*mine[:14], *(f for _, f in zip(range(24), german))]
+    )
+    said = []
+    portrait = prepared([tmp_path / "two.mp4"], say=said.append)
+    assert "another person from 0.0 to 0.6 s: left out" in "\n".join(said)
+    assert portrait.source_frame.tolist() == list(range(14, 38))
 
 
 def test_picked_frames_are_those_of_the_store(tmp_path):
