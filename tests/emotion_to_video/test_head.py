@@ -151,7 +151,9 @@ def test_a_baked_frame_is_that_frame(
 
 @pytest.fixture(scope="module")
 def resident(filmed, untrained):
-    return draw.drawable(filmed, untrained.rig, fit_pose_code(filmed.pose))
+    return draw.drawable(
+        filmed, untrained.rig, fit_pose_code(filmed.pose, filmed.torso)
+    )
 
 
 def test_it_learns_a_person_within_sixty_steps(learn_head, resident):

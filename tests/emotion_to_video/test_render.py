@@ -317,7 +317,7 @@ def test_layers_and_background_make_the_frame(performance, untrained):
     green = np.zeros((size, size, 3), np.uint8) + np.array([0, 255, 0], np.uint8)
     for background in (None, green):
         behind = untrained.background if background is None else background
-        for frame, head in bare.frames(motion, pose, background, layers=True):
+        for frame, head in bare.frames(motion, pose, None, background, layers=True):
             clear = 1 - head[..., 3:] / 255
             expected = head[..., :3] + clear * behind
             assert np.abs(frame - expected).max() < 2.01
@@ -341,7 +341,7 @@ def test_above_its_rows_no_torso_is_drawn(rendered, performance, filmed, untrain
 
 def test_another_background_shows(renderer, rendered, performance, untrained):
     black = np.zeros_like(untrained.background)
-    frames = np.stack(list(renderer.frames(*performance, black)))
+    frames = np.stack(list(renderer.frames(*performance, background=black)))
     heads = rendered[1]
     beside = heads[..., 3] < 10
     assert (frames[beside] != rendered[0][beside]).any(-1).mean() > 0.5
