@@ -90,8 +90,7 @@ def prepare_portrait(
     refuse_other_files(folder)
     files, model = find_videos(videos), find_model(face_model)
     looks = _look(files, model, size, crop, need_sound, say)
-    total = sum(look["frames"] for look in looks)
-    known = total - _held_out(total, holdout_seconds)
+    known = _known(looks, holdout_seconds)
     boxes, centre = _framed(files, looks, crop, known, size)
     with FrameStore(folder.parent, max(size, _MATTE_SIZE)) as frames:
         points, *marks = _tracked(files, looks, boxes, size, model, frames, known)
@@ -236,14 +235,16 @@ def _calm(file, found: np.ndarray, emotion: np.ndarray) -> np.ndarray:
     return calm
 
 
-def _held_out(frames: int, seconds: float | None) -> int:
-    """How many of the frames are held out; none of a few, where nobody asks for some."""
+def _known(looks: list[dict], seconds: float | None) -> int:
+    """How many frames may be learned from: but for those held out, of a few none, where
+    nobody asks for some."""
+    frames = sum(look["frames"] for look in looks)
     try:
-        return held_out(frames, seconds)
+        return frames - held_out(frames, seconds)
     except UserError:
         if seconds is not None:
             raise
-        return 0
+        return frames
 
 
 def _info(clips, found, error, content, late) -> dict:

@@ -14,7 +14,7 @@ class PortraitRecords(tfds.core.GeneratorBasedBuilder):
     """A prepared portrait in stretches, made from its packed file without recoding."""
 
     name = "portrait"
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("2.0.0")
     code_path = None  # no checksums beside the code: nothing is downloaded
 
     def __init__(self, portrait: Path, **kwargs):

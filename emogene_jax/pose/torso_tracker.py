@@ -28,7 +28,7 @@ _SMOOTH = 1.0  # frames
 
 
 class TorsoTracker:
-    """Follows a torso through a portrait's stretches: 25 KB of each frame are kept."""
+    """Follows a torso through a portrait's stretches: 50 KB of each frame are kept."""
 
     def __init__(self):
         self._pictures, self._open = [], []
