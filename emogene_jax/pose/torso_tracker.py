@@ -18,8 +18,8 @@ _WORK = 160  # px at most, at which torsos are aligned
 _LEAST = 0.02  # of the picture: less of a torso can't be followed
 _REFERENCES = 40  # frames of which the mean is the picture to align with
 _BLURS = (3.0, 1.0)  # px, sigma of the pictures that are aligned, coarse to fine
-_ROUNDS = 6  # of the alignment of a frame at each of them, at most
-_DONE = 2e-5  # a step of less changes nothing
+_ROUNDS = 3  # of the alignment of a frame at each of them, at most
+_DONE = 1e-4  # a step of less, a hundredth of a pixel, changes nothing
 _NOISE = 6.0  # grey levels by which a pixel is off
 _TOGETHER = 25  # pixels that are off together
 # How far a torso usually is from the reference's place: matrix and shift.
