@@ -98,9 +98,8 @@ def field_layout(fields: Fields) -> dict:
     each, corner, codes = shape(count), shape(3), shape(CODES)
     linear = (shape(3 * NUM_LANDMARKS, count), *[each] * 3, shape(count, *grid, 3))
     planes = shape(*[HULL] * 3), shape(2, 2, *[HULL] * 2)
-    each_motion = shape(MOTION)
-    torso = each_motion, each_motion, shape(2, MOTION), shape(CODES, MOTION)
-    torso = *torso, shape(2, 2)
+    usual = shape(MOTION), shape(MOTION), shape(2, MOTION)
+    torso = *usual, shape(CODES, MOTION), shape(2, 2)
     boxes = shape(*grid, 3), *[corner] * 4, *planes
     batch = {"condition": shape(1, count)}
     made = [

@@ -30,12 +30,8 @@ def of_one_person(shapes: Sequence[np.ndarray], frames: Sequence[int]) -> np.nda
     the person who is there for most of them."""
     groups: list[list[int]] = []
     for number in np.argsort(frames, kind="stable")[::-1]:
-        near = [
-            group
-            for group in groups
-            if _apart(shapes[group[0]], shapes[number])
-            < SAME  # the longest is its face
-        ]
+        # The longest stretch of a group is its face.
+        near = [g for g in groups if _apart(shapes[g[0]], shapes[number]) < SAME]
         if near:
             near[0].append(int(number))
         else:

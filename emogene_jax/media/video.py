@@ -234,6 +234,16 @@ def _in_thread(frames: Iterable[np.ndarray], work) -> int:
     return count
 
 
+def _write(path, frames: Iterable[np.ndarray], encode) -> int:
+    """Feeds frames to encode(temporary file, iterator) on a thread of its own, and moves
+    the file to path when it is whole; the number of frames."""
+    with _whole(Path(path)) as temporary:
+        count = _in_thread(frames, lambda arriving: encode(temporary, arriving))
+        if count == 0:
+            raise UserError(f"{path}: 0 frames to write, expected at least one")
+    return count
+
+
 def _sound_blocks(sound, rate: int) -> Iterator[np.ndarray]:
     """Blocks [channels, samples] float32 at 48 kHz of a file or a waveform."""
     if sound is None:
@@ -290,7 +300,7 @@ def write_video(
       tags: more metadata, beside the tags that say that the video is synthetic.
     """
 
-    def encode(arriving):
+    def encode(temporary, arriving):
         with av.open(
             media.place(temporary),
             "w",
@@ -320,11 +330,7 @@ def write_video(
             container.mux(picture.encode(None))
             container.mux(track.encode(None))
 
-    with _whole(Path(path)) as temporary:
-        count = _in_thread(frames, encode)
-        if count == 0:
-            raise UserError(f"{path}: 0 frames to write, expected at least one")
-    return count
+    return _write(path, frames, encode)
 
 
 def write_lossless(path, frames: Iterable[np.ndarray]) -> int:
@@ -333,7 +339,7 @@ def write_lossless(path, frames: Iterable[np.ndarray]) -> int:
     frames: [H, W, 3] uint8, one after the other. Returns their number.
     """
 
-    def encode(arriving):
+    def encode(temporary, arriving):
         with av.open(media.place(temporary), "w", format="matroska") as container:
             container.metadata.update(SYNTHETIC_TAGS)
             stream = container.add_stream("ffv1", rate=FPS)
@@ -346,8 +352,4 @@ def write_lossless(path, frames: Iterable[np.ndarray]) -> int:
                 container.mux(stream.encode(image.reformat(format="bgr0")))
             container.mux(stream.encode(None))
 
-    with _whole(Path(path)) as temporary:
-        count = _in_thread(frames, encode)
-        if count == 0:
-            raise UserError(f"{path}: 0 frames to write, expected at least one")
-    return count
+    return _write(path, frames, encode)
