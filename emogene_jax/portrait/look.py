@@ -60,7 +60,10 @@ def first_look(path, model, crop="auto") -> dict:
     info = video_info(path)
     every = max(1, int(info["seconds"] * FPS) // _SAMPLES)
     seen, corners = [], []
-    regions = [(*crop, crop[2])] if isinstance(crop, tuple) else _regions(info)
+    regions = _regions(info)
+    if isinstance(crop, tuple):
+        _must_lie_inside(crop, info, path)
+        regions = [(*crop, crop[2])]
     with open_tracker(model) as track:
         for number, frame in enumerate(iter_frames(path)):
             if number % every:
@@ -310,15 +313,20 @@ def crop_boxes(files, looks, crop, usable) -> list[tuple[int, int, int]]:
             side = min(width, height)
             box = ((width - side) // 2, (height - side) // 2, side)
         else:
-            box = left, top, side = tuple(int(value) for value in crop)
-            inside = min(left, top) >= 0 and left + side <= width
-            if side < 32 or not inside or top + side > height:
-                raise UserError(
-                    f"{file}: crop {left},{top},{side} does not lie inside the picture "
-                    f"of {width} x {height} px"
-                )
+            box = tuple(int(value) for value in crop)
+            _must_lie_inside(box, look, file)
         boxes.append(box)
     return boxes
+
+
+def _must_lie_inside(crop: tuple[int, int, int], look: dict, file) -> None:
+    (left, top, side), width, height = crop, look["width"], look["height"]
+    inside = min(left, top) >= 0 and left + side <= width
+    if side < 32 or not inside or top + side > height:
+        raise UserError(
+            f"{file}: crop {left},{top},{side} does not lie inside the picture "
+            f"of {width} x {height} px"
+        )
 
 
 def _faces_of(look, looks, usable) -> np.ndarray:

@@ -293,6 +293,8 @@ def test_crop_moves_the_camera_along(prepared, clip):
     assert cropped.camera.cy == pytest.approx((256 - 16) * 96 / 448)
     with pytest.raises(UserError, match="does not lie inside"):
         prepared([clip], crop=(100, 0, 500))
+    with pytest.raises(UserError, match="does not lie inside"):
+        prepared([clip], crop=(9000, 0, 500))  # nothing of it is there
 
 
 @pytest.mark.slow
