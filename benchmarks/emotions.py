@@ -3,9 +3,10 @@
     python benchmarks/emotions.py AVATAR SPEECH [--seed N] [--sheet FILE.png]
 
 Renders the speech neutrally and in each emotion, at intensity 1 and .5, tracks the
-frames and compares them one by one with the neutral ones (evaluate/emotion.py). Prints
-tables and one JSON line; --sheet draws a few frames of each emotion. Lengths are in
-outer-eye-corner distances, with 95 % intervals.
+frames and compares them one by one with the neutral ones (evaluate/emotion.py). An
+independent network (evaluate/judge.py), where it is at hand, reads every fifth frame, at
+intensity .25 and .75 as well. Prints tables and one JSON line; --sheet draws a few frames
+of each emotion. Lengths are in outer-eye-corner distances, with 95 % intervals.
 """
 
 import argparse
@@ -19,12 +20,15 @@ from emogene_jax.audio.load import load_audio
 from emogene_jax.avatar.file import load_avatar
 from emogene_jax.emotion_to_video.render import Renderer
 from emogene_jax.evaluate import emotion as judge
+from emogene_jax.evaluate.judge import READ_AS, asked_for, likeliest, read_expressions
 from emogene_jax.face.tracking import find_model
 from emogene_jax.pipeline import perform
-from emogene_jax.signals import EMOTIONS
+from emogene_jax.signals import EMOTIONS, UserError
 
 PEOPLE = range(12)  # synthetic, that the classifier learns from
 SHOWN = 6  # frames of each emotion on the sheet
+EVERY = 5  # frames, of which the network reads one
+STEPS = (0.25, 0.5, 0.75, 1.0)  # intensities
 TILE = 160  # px
 FELT = [name for name in EMOTIONS if name != "neutral"]
 
@@ -42,19 +46,17 @@ def main():
     renderer = Renderer(person.fields)
     pictures = {}
 
-    def watch(name, intensity):
+    def render(name, intensity):
+        """The frames; every so many-th is kept."""
         acted = perform(person, features, [(0.0, name, intensity)], args.seed)
-        some = set(np.linspace(0, len(acted.motion) - 1, SHOWN + 2).astype(int)[1:-1])
         kept = pictures.setdefault((name, intensity), [])
+        for number, frame in enumerate(renderer.frames(*acted)):
+            if number % EVERY == 0:
+                kept.append(frame)
+            yield frame
 
-        def frames():
-            shown = renderer.frames(*acted)
-            for number, frame in enumerate(shown):
-                if number in some:
-                    kept.append(frame)
-                yield frame
-
-        return judge.watch(frames(), model, f"{name} {intensity:g}")
+    def watch(name, intensity):
+        return judge.watch(render(name, intensity), model, f"{name} {intensity:g}")
 
     neutral, classifier = watch("neutral", 1.0), judge.fit_classifier(PEOPLE)
     verdicts, halves = {}, {}
@@ -64,7 +66,7 @@ def main():
     print(table(verdicts, halves))
     print(confusion(verdicts))
     if args.sheet:
-        rows = {name: pictures[name, 1.0] for name in ("neutral", *FELT)}
+        rows = {name: some(pictures[name, 1.0]) for name in ("neutral", *FELT)}
         contact_sheet(rows, neutral.landmarks).save(args.sheet)
     summary = {"primary": {}, "named": {}, "votes": {}, "lips": {}, "shift": {}}
     for name, verdict in verdicts.items():
@@ -73,6 +75,13 @@ def main():
         summary["votes"][name] = round(verdict.votes[name], 3)
         summary["lips"][name] = round(verdict.lips, 3)
         summary["shift"][name] = round(verdict.shift, 4)
+    for name in READ_AS:
+        for step in STEPS[::2]:  # the others were tracked, and are kept
+            list(render(name, step))
+    try:
+        summary["judge"] = readings(pictures, model)
+    except UserError as error:
+        print(error)
     timing.emit(
         "emotions",
         summary,
@@ -80,6 +89,27 @@ def main():
         frames=len(neutral.landmarks),
         seed=args.seed,
     )
+
+
+def some(pictures: list) -> list:
+    """A few of them, evenly spread."""
+    return [pictures[k] for k in np.linspace(0, len(pictures) - 1, SHOWN).astype(int)]
+
+
+def readings(pictures: dict, model) -> dict:
+    """Prints what the network reads, and returns {emotion: its mean probability at
+    neutral and at each of STEPS}."""
+    found = {
+        of: read_expressions(frames, model, every=1).mean(0)
+        for of, frames in pictures.items()
+    }
+    print("\nindependent judge: probability of what was asked, at 0", *STEPS)
+    told = {}
+    for name in READ_AS:
+        steps = [found["neutral", 1.0], *(found[name, step] for step in STEPS)]
+        told[name] = [round(float(asked_for(name, step)), 3) for step in steps]
+        print(f"{name:9}", *told[name], "likeliest:", likeliest(steps[-1]))
+    return told
 
 
 def table(verdicts: dict, halves: dict) -> str:

@@ -69,12 +69,21 @@ def perform_in_stretches(
         for motion in neutral_stretches(avatar, features, seed):
             part = slice(done, done + len(motion))
             done = part.stop
-            motion = deform(avatar.deformation, motion, weights[part], intensity[part])
-            motion = project(avatar.manifold, np.asarray(motion), KEEPING)
+            motion = express(avatar, motion, weights[part], intensity[part])
             yield add_blinks(motion, blinks[part], avatar.rest, avatar.shut)
 
     posture = postures(avatar.pose, features.speech, seed)
     return Performance(stretches(), posture.head, posture.torso)
+
+
+def express(avatar: Avatar, motion, weights, intensity) -> np.ndarray:
+    """Emotional motion [T, 68, 3] of neutral motion [T, 68, 3], as the person shows it.
+
+    Args:
+        weights: [T, 8] over signals.EMOTIONS; intensity: [T].
+    """
+    felt = deform(avatar.deformation, motion, weights, intensity)
+    return project(avatar.manifold, np.asarray(felt), KEEPING)
 
 
 def neutral_motion(avatar: Avatar, features: AudioFeatures, seed: int) -> np.ndarray:

@@ -17,7 +17,8 @@ ROOMS = (
     *("media", "arguments", "parallel", "configs"),
     *("audio", "face", "pose", "train", "input"),  # what all stages are made of
     *("audio_to_motion", "motion_to_emotion"),  # stages
-    "portrait",  # what was filmed of one person, and what is made of it
+    "portrait",  # what was filmed of one person
+    "augmentation",  # what is made of it: expressions that were not filmed
     "emotion_to_video",  # a stage
     *("synthetic", "corpora"),  # what there is to learn from
     *("evaluate", "recipes", "avatar", "pipeline", "commands", "cli"),
@@ -37,8 +38,8 @@ LEAN = (
         "avatar",
         "pipeline.py",
     ),
-    *(f"portrait/{name}.py" for name in ("schema", "pack", "cut", "takes", "lids")),
-    *("portrait/augment.py", "evaluate/reconstruction.py", "evaluate/metrics.py"),
+    *(f"portrait/{name}.py" for name in ("schema", "pack", "cut", "takes")),
+    *("augmentation", "evaluate/reconstruction.py", "evaluate/metrics.py"),
     "audio/align.py",
 )
 LEAN_PACKAGES = {

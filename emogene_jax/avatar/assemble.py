@@ -21,7 +21,7 @@ from emogene_jax.portrait.schema import Portrait
 from emogene_jax.portrait.takes import takes_of
 from emogene_jax.pose.join import join_poses
 from emogene_jax.recipes.audio_to_motion import of_person, saved_voice
-from emogene_jax.recipes.motion_to_emotion import load_deformation
+from emogene_jax.recipes.motion_to_emotion import person_deformation
 from emogene_jax.recipes.person import from_arrays
 from emogene_jax.recipes.recipe import model_of
 from emogene_jax.recipes.torso import (
@@ -77,7 +77,7 @@ def assemble(parts: Parts) -> tuple[Avatar, Portrait, Portrait | None]:
     avatar = Avatar(
         fields._replace(torso=torso.params),
         trained,
-        load_deformation(parts.deformation),
+        person_deformation(parts.deformation, training),
         fit_manifold(shown),
         training.rest,
         shut_lids(tracked, training.rest),

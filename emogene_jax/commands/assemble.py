@@ -5,17 +5,28 @@ import platform
 import time
 from pathlib import Path
 
+import numpy as np
+
 from emogene_jax import __version__, parallel
 from emogene_jax.avatar.assemble import Parts, assemble, matching_fields
 from emogene_jax.avatar.file import Avatar, save_avatar
+from emogene_jax.emotion_to_video.render import Renderer
+from emogene_jax.evaluate.judge import READ_AS, asked_for, read_expressions
 from emogene_jax.evaluate.reconstruction import evaluate_fields
+from emogene_jax.face.fit import calmest
+from emogene_jax.face.tracking import find_model
 from emogene_jax.folders import write_json
-from emogene_jax.portrait.cut import parted
+from emogene_jax.pipeline import express
+from emogene_jax.portrait.cut import parted, spread_rows
 from emogene_jax.portrait.pack import load_portrait
+from emogene_jax.portrait.schema import Portrait
 from emogene_jax.portrait.takes import takes_of
+from emogene_jax.pose.code import pose_code
 from emogene_jax.recipes.audio_to_motion import arg_of
 from emogene_jax.recipes.run import stage_config, train_from_config
-from emogene_jax.signals import FPS, UserError
+from emogene_jax.signals import EMOTIONS, FPS, Pose, UserError, landmarks_to_motion
+
+_JUDGED = 12  # frames of each emotion
 
 
 def assemble_avatar(
@@ -74,6 +85,11 @@ def save_and_judge(avatar: Avatar, training, held, out: Path, face_model, more) 
     save_avatar(avatar, out)
     shown = training if held is None else held
     metrics = evaluate_fields(avatar.fields, shown, out, face_model, held is not None)
+    try:
+        metrics["expression"] = expressions(avatar, shown, face_model)
+    except (ImportError, UserError) as error:
+        reason = " ".join(str(error).split())
+        metrics["absent"] = metrics.get("absent", {}) | {"expression": reason}
     metrics |= {k: round(v(), 1) if callable(v) else v for k, v in more.items()}
     metrics |= {"device": parallel.describe(), "versions": versions()}
     write_json(out / "metrics.json", metrics)
@@ -82,6 +98,39 @@ def save_and_judge(avatar: Avatar, training, held, out: Path, face_model, more) 
     for name, reason in metrics.get("absent", {}).items():
         told += f"; no {name}: {reason}"
     return told
+
+
+def expressions(avatar: Avatar, shown: Portrait, face_model) -> dict[str, dict]:
+    """What an independent judge reads in renderings of some neutral frames of a portrait,
+    once for each emotion: {emotion: {"asked": its mean probability, "neutral": the same
+    of the neutral rendering}} (evaluate.judge).
+
+    Raises:
+        ImportError, UserError: the judge or the tracker is not at hand, or no face is
+            seen.
+    """
+    model, renderer = find_model(face_model), Renderer(avatar.fields)
+    rows = np.flatnonzero(calmest(shown.emotion))
+    rows = rows[spread_rows(len(rows), _JUDGED)]
+    motion = landmarks_to_motion(shown.landmarks[rows], shown.rest)
+    pose = Pose(*(part[rows] for part in shown.pose))
+    codes = pose_code(avatar.fields.code, shown.pose)[rows]
+
+    def read(emotion: str) -> np.ndarray:
+        weights = np.eye(len(EMOTIONS), dtype=np.float32)[[EMOTIONS.index(emotion)]]
+        strength = np.full(len(rows), float(emotion != "neutral"), np.float32)
+        felt = express(avatar, motion, weights.repeat(len(rows), 0), strength)
+        frames = renderer.frames(felt, pose, shown.torso[rows], codes=codes)
+        return read_expressions(frames, model, every=1).mean(0)
+
+    calm = read("neutral")
+    return {
+        emotion: {
+            name: round(float(asked_for(emotion, found)), 3)
+            for name, found in (("asked", read(emotion)), ("neutral", calm))
+        }
+        for emotion in READ_AS
+    }
 
 
 def versions() -> dict:

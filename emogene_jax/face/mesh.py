@@ -41,7 +41,9 @@ EYE_LEFT = (
 EYE_RIGHT = (
     362, 398, 384, 385, 386, 387, 388, 466, 263, 249, 390, 373, 374, 380, 381, 382,
 )
-IRISES = tuple(range(468, 478))
+# The middle of an iris, and four points of its rim.
+IRIS_LEFT, IRIS_RIGHT = tuple(range(468, 473)), tuple(range(473, 478))
+IRISES = (*IRIS_LEFT, *IRIS_RIGHT)
 # Points over bone: forehead, temples, nose bridge, eye corners, cheekbones.
 STABLE = (
     10, 67, 109, 338, 297, 103, 332, 54, 284, 151, 9, 8, 108, 337, 69, 299, 104, 333,

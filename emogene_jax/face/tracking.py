@@ -41,6 +41,11 @@ class Track(NamedTuple):
     blendshapes: np.ndarray  # [T, 52] scores in [0, 1]
     blendshape_names: tuple
 
+    def score(self, channel: str) -> np.ndarray:
+        """A blendshape's score [T], the mean of both sides; 0 where no face was seen."""
+        sides = [name.startswith(channel) for name in self.blendshape_names]
+        return self.blendshapes[:, sides].mean(1)
+
 
 def find_model(path=None) -> Path:
     """The model bundle: `path`, else $EMOGENE_FACE_MODEL, else the cache, else a

@@ -53,7 +53,11 @@ def layout(params: dict) -> dict:
     """The shapes that parameters have of a Deformer as wide as these say they are."""
     model = Deformer(hidden=params["layer_0"]["kernel"].shape[1])
     inputs = (jnp.zeros(LANDMARK_SIZE), jnp.zeros(len(EMOTIONS)), jnp.ones(()))
-    return jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
+    shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
+    if "resting" in params:
+        size = (len(EMOTIONS), LANDMARK_SIZE)
+        shapes["resting"] = jax.ShapeDtypeStruct(size, jnp.float32)
+    return shapes
 
 
 def deform(
@@ -62,7 +66,8 @@ def deform(
     """Emotional motion [T, 68, 3] of neutral motion [T, 68, 3], in eye distances.
 
     Args:
-        params: of a Deformer of any width.
+        params: of a Deformer of any width; beside them, where it is one person's,
+            "resting" [8, 204], what an emotion takes from the face at rest.
         motion: [T, 68, 3].
         emotion_weights: [T, 8], summing to 1.
         intensity: [T].
@@ -70,4 +75,6 @@ def deform(
     model = Deformer(hidden=params["layer_0"]["kernel"].shape[1])
     flat = jnp.asarray(motion).reshape(*motion.shape[:-2], LANDMARK_SIZE)
     out = model.apply({"params": params}, flat, emotion_weights, intensity)
+    if "resting" in params:
+        out += jnp.asarray(intensity)[..., None] * (emotion_weights @ params["resting"])
     return out.reshape(motion.shape)

@@ -154,47 +154,49 @@ ACTION_UNITS = {
     ),
     26: (  # jaw drop
         Pull(LOWER_LIP, 57, (0.0, -0.070, -0.016), 0.26),
-        Pull(CORNERS, 54, (-0.012, -0.026, 0.0), 0.20),
+        Pull(CORNERS, 54, (-0.024, -0.028, 0.0), 0.20),
         Pull(JAW, 8, (0.0, -0.100, -0.030), 0.40),
     ),
     43: (Pull(UPPER_LIDS, 43, (0.0, -0.040, 0.0), 0.30),),  # eye closure
 }
 
-# (action unit, weight, side); side 0 = both, 1 = the picture's right half. A tracker sees
-# a third (brows down) to two thirds (mouth corners) of what a photograph was warped by;
-# the weights are such that it still sees each emotion's mark clearly.
+# (action unit, weight, side); side 0 = both, 1 = the picture's right half. As strong as
+# filmed actors are tracked (brows, lids, corners of the mouth against their neutral face),
+# which is less than they move: a tracker sees a third (brows down) to two thirds (mouth
+# corners) of what a photograph was warped by.
 EMOTION_ACTIONS = {
     "angry": (
-        (4, 1.8, 0),
-        (5, 0.4, 0),
-        (7, 0.8, 0),
+        (4, 2.2, 0),
+        (5, 0.8, 0),
+        (7, 1.2, 0),
         (17, 0.8, 0),
-        (23, 0.8, 0),
-        (24, 0.7, 0),
+        (23, 1.0, 0),
+        (24, 0.8, 0),
     ),
     "contempt": ((12, 1.0, 1), (14, 1.25, 1)),
     "disgust": (
-        (9, 1.3, 0),
-        (10, 1.25, 0),
-        (4, 0.5, 0),
+        (9, 1.6, 0),
+        (10, 1.6, 0),
+        (4, 1.0, 0),
         (6, 0.8, 0),
-        (7, 0.5, 0),
-        (15, 0.2, 0),
+        (7, 1.0, 0),
+        (15, 0.4, 0),
         (17, 1.4, 0),
     ),
     "fear": (
-        (1, 1.25, 0),
-        (2, 0.7, 0),
-        (4, 0.6, 0),
-        (5, 1.5, 0),
-        (20, 1.1, 0),
-        (25, 0.8, 0),
-        (26, 0.3, 0),
+        (1, 2.4, 0),
+        (2, 0.8, 0),
+        (4, 1.4, 0),
+        (5, 3.0, 0),
+        (15, 0.4, 0),
+        (20, 1.8, 0),
+        (25, 1.2, 0),
+        (26, 0.9, 0),
     ),
-    "happy": ((6, 1.2, 0), (12, 1.3, 0), (25, 0.6, 0)),
+    "happy": ((6, 1.4, 0), (12, 1.5, 0), (25, 0.8, 0)),
     "neutral": (),
-    "sad": ((1, 1.6, 0), (4, 0.4, 0), (15, 1.15, 0), (17, 0.8, 0), (43, 0.6, 0)),
-    "surprise": ((1, 1.15, 0), (2, 1.2, 0), (5, 1.4, 0), (25, 0.6, 0), (26, 1.1, 0)),
+    "sad": ((1, 2.1, 0), (4, 0.6, 0), (15, 1.7, 0), (17, 1.0, 0), (43, 0.7, 0)),
+    "surprise": ((1, 1.9, 0), (2, 2.0, 0), (5, 3.2, 0), (25, 1.0, 0), (26, 2.3, 0)),
 }
 
 

@@ -8,7 +8,8 @@ brought onto it as far as one likes.
 The official release does so after the emotion: it blends with the nearest neutral frames
 (LLE) and clamps every landmark to the 3 to 97 % range of the neutral portrait, which
 takes strong emotions back. Here the frames must include augmented ones
-(portrait.augment), so that the emotions lie inside, and the box is as wide as all of them.
+(augmentation.frames), so that the emotions lie inside, and the box is as wide as all of
+them.
 """
 
 from typing import NamedTuple

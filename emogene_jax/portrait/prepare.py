@@ -15,6 +15,7 @@ from emogene_jax.audio.features import FRAME, LOG_MEL, audio_features, fitted
 from emogene_jax.audio_to_motion.offset import estimate, moved
 from emogene_jax.emotions import emotion_of, intensity_of
 from emogene_jax.face.fit import (
+    at_rest,
     borders,
     calmest,
     find_morphable,
@@ -94,9 +95,10 @@ def prepare_portrait(
     boxes, centre = _framed(files, looks, crop, known, size)
     with FrameStore(folder.parent, max(size, _MATTE_SIZE)) as frames:
         points, *marks = _tracked(files, looks, boxes, size, model, frames, known)
-        parts = _parts(files, looks, points, marks, model, known, say)
+        parts = _parts(files, looks, points, marks[:2], model, known, say)
         clips, rows = _clips(files, looks, boxes, parts)
-        points, found, pictures = points[rows], marks[0][rows], Picked(frames, rows)
+        points, found, smile = points[rows], marks[0][rows], marks[2][rows]
+        pictures = Picked(frames, rows)
         known, lengths = int((rows < known).sum()), [c.length for c in clips]
         numbers = _numbers(clips)
         calm = _calm(files[0], found[:known], numbers["emotion"][:known])
@@ -104,6 +106,7 @@ def prepare_portrait(
         fit, pose, mesh, landmarks = fit_clips(points, lengths, *camera, known=known)
         coded, torso, background = _layers(pictures, points, lengths, known, size)
     sound, late = _listen(clips, landmarks[:known], content, sound_offset, say)
+    smile = np.median(smile[:known][at_rest(landmarks[:known], calm)])
     portrait = Portrait(
         **no_pictures(len(rows)),
         background=background,
@@ -113,7 +116,7 @@ def prepare_portrait(
         camera=fit.camera,
         **sound,
         **numbers,
-        info=_info(clips, found, fit.error[:known], content, late),
+        info=_info(clips, found, fit.error[:known], content, late, smile),
     )
     save_portrait(portrait, folder, coded)
 
@@ -211,17 +214,18 @@ def _usable(lengths, known: int) -> np.ndarray:
 
 
 def _tracked(files, looks, boxes, size, model, frames: FrameStore, known: int):
-    """(points [T, 478, 3] px, found [T], cuts [T]) of all clips; their pictures go to
-    `frames`."""
+    """(points [T, 478, 3] px, found [T], cuts [T], smiles [T]) of all clips; their
+    pictures go to `frames`."""
     tracks = [
         _track_clip(file, look, box, size, model, frames.append)
         for file, look, box in zip(files, looks, boxes, strict=True)
     ]
-    points, found, cuts = (np.concatenate(part) for part in zip(*tracks, strict=True))
+    points, *marks = (np.concatenate(part) for part in zip(*tracks, strict=True))
+    found = marks[0]
     # A face that is lost when the known frames end is not looked for behind them.
     last = max(np.flatnonzero(found[:known]), default=0)
     points[last:known] = points[last]
-    return points, found, cuts
+    return points, *marks
 
 
 def _calm(file, found: np.ndarray, emotion: np.ndarray) -> np.ndarray:
@@ -247,7 +251,7 @@ def _known(looks: list[dict], seconds: float | None) -> int:
         return frames
 
 
-def _info(clips, found, error, content, late) -> dict:
+def _info(clips, found, error, content, late, smile) -> dict:
     """error [n]: of the frames that may be learned from."""
     return {
         "sources": [clip.file.name for clip in clips],
@@ -260,6 +264,7 @@ def _info(clips, found, error, content, late) -> dict:
         "content": content,
         "held_out": len(found) - len(error),
         "sound_offset_frames": late,  # > 0: its sound was late, and is not any more
+        "smile": round(float(smile), 3),  # MediaPipe's score of the face at rest
     }
 
 
@@ -294,8 +299,8 @@ def _centre(looks, boxes, size) -> tuple[float, float]:
 
 
 def _track_clip(file, look, box, size, model, keep=None):
-    """(points [T, 478, 3] in px of `size`, found [T], cuts [T]) of one clip; `keep` gets
-    its frames [S, S, 3] at the matting size."""
+    """(points [T, 478, 3] in px of `size`, found [T], cuts [T], smiles [T] 0 to 1) of one
+    clip; `keep` gets its frames [S, S, 3] at the matting size."""
     (left, top, side), cuts, before = box, [], None
 
     def cropped():
@@ -310,7 +315,8 @@ def _track_clip(file, look, box, size, model, keep=None):
 
     expected = places(look) - (left, top)
     track = track_video(cropped(), model, name=str(file), places=expected)
-    return track.points * (size / side), track.found, np.array(cuts)
+    smiles = track.score("mouthSmile")
+    return track.points * (size / side), track.found, np.array(cuts), smiles
 
 
 def _listen(clips, landmarks, content, sound_offset, say):
@@ -369,7 +375,7 @@ def track_performance(video, face_model=None) -> tuple[np.ndarray, Pose, bool]:
     model, size = find_model(face_model), 512
     look = first_look(video, model)
     box = crop_boxes([video], [look], "auto", [look["frames"]])[0]
-    points, found, _ = _track_clip(video, look, box, size, model)
+    points, found, *_ = _track_clip(video, look, box, size, model)
     centre = _centre([look], [box], size)
     morphable = find_morphable(face_model)
     _, pose, mesh, landmarks = fit_clips(

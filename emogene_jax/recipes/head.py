@@ -7,17 +7,17 @@ import jax
 import jax.numpy as jnp
 
 from emogene_jax import parallel
+from emogene_jax.augmentation.frames import augmented, has_tracked_mesh
 from emogene_jax.emotion_to_video.draw import drawable
 from emogene_jax.emotion_to_video.head import HeadSize
 from emogene_jax.emotion_to_video.head_stage import head_stage
 from emogene_jax.emotion_to_video.render import Fields
 from emogene_jax.emotion_to_video.torso import TorsoSize
 from emogene_jax.input.frames import fed
-from emogene_jax.portrait.augment import augmented, has_tracked_mesh
 from emogene_jax.portrait.schema import Portrait
 from emogene_jax.portrait.takes import takes_of
 from emogene_jax.recipes import person as people
-from emogene_jax.recipes.motion_to_emotion import load_deformation
+from emogene_jax.recipes.motion_to_emotion import person_deformation
 from emogene_jax.recipes.recipe import Recipe, portrait_parts
 
 
@@ -65,7 +65,7 @@ def varied_frames(
         return None
     filmed = takes_of(training).filmed
     place = folder if os.access(folder, os.W_OK) else workdir
-    deformation = load_deformation(config.frozen.deformation)
+    deformation = person_deformation(config.frozen.deformation, training)
     told = config.augment.frames, config.augment.seed
     return parallel.first_host_first(
         lambda: augmented(training, place / "augmented", deformation, filmed, *told)

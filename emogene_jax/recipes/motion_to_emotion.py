@@ -15,8 +15,10 @@ from emogene_jax.motion_to_emotion.pairs import (
     own_emotion_pairs,
     prior_pairs,
 )
+from emogene_jax.motion_to_emotion.resting import from_rest
 from emogene_jax.motion_to_emotion.stage import motion_to_emotion_stage
 from emogene_jax.portrait.pack import is_portrait
+from emogene_jax.portrait.schema import Portrait
 from emogene_jax.portrait.takes import added_by_emotion, takes_of
 from emogene_jax.recipes.recipe import (
     Recipe,
@@ -27,7 +29,7 @@ from emogene_jax.recipes.recipe import (
 from emogene_jax.signals import UserError, landmarks_to_motion
 from emogene_jax.train import checkpoint
 
-VERSION = 4  # of what the built-in model learns from
+VERSION = 5  # of what the built-in model learns from
 FACIAL_ACTIONS = "facial_actions"
 
 
@@ -102,6 +104,14 @@ def load_deformation(workdir) -> dict:
     if "embedding" not in params:
         raise UserError(f"{workdir}: expected a work directory of motion_to_emotion")
     return params
+
+
+def person_deformation(workdir, portrait: Portrait) -> dict:
+    """load_deformation, for the person of a portrait: emotions begin where the face rests
+    (motion_to_emotion.resting)."""
+    params, filmed = load_deformation(workdir), takes_of(portrait).filmed
+    smile = portrait.info.get("smile", 0.0)
+    return from_rest(params, smile, filmed if workdir else ())
 
 
 def _built_in() -> dict:

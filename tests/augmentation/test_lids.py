@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from emogene_jax.augmentation.lids import Face, blinking, lend_lids
 from emogene_jax.face import mesh as lm
-from emogene_jax.portrait.lids import Face, blinking, lend_lids
 from emogene_jax.rigid import project, rotation_exp
 from emogene_jax.signals import Camera
 

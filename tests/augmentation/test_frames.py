@@ -4,17 +4,17 @@ import chex
 import numpy as np
 import pytest
 
-from emogene_jax.face import mesh as lm
-from emogene_jax.portrait.augment import (
+from emogene_jax.augmentation.frames import (
     FELT,
     Augmented,
+    Expressions,
     augment,
     augmented,
-    open_shape,
     random_expressions,
-    spread,
-    warp_frame,
 )
+from emogene_jax.augmentation.warp import open_shape, spread, warp_frame
+from emogene_jax.augmentation.wrinkles import FOLDS
+from emogene_jax.face import mesh as lm
 from emogene_jax.portrait.takes import NEUTRAL
 from emogene_jax.rigid import project
 from emogene_jax.signals import Camera, Pose
@@ -103,7 +103,7 @@ def test_augment_is_deterministic_and_projects_to_its_mesh(face):
     def smile(motion, rng):
         moved = motion.copy()
         moved[:, [48, 54], 1] += 0.1 * rng.uniform(0.9, 1.1)
-        return moved
+        return Expressions(moved, np.zeros((len(moved), len(FOLDS))))
 
     def run():
         rng = np.random.default_rng(5)
@@ -122,17 +122,18 @@ def test_random_expressions_are_different_ones(person):
     made = random_expressions(
         motion, person.deformation, np.random.default_rng(0), FELT
     )
-    assert made.shape == motion.shape
-    assert len(np.unique(made.round(6).reshape(30, -1), axis=0)) == 30
+    assert made.motion.shape == motion.shape
+    assert len(np.unique(made.motion.round(6).reshape(30, -1), axis=0)) == 30
+    assert made.folds.shape == (30, len(FOLDS)) and made.folds.max(1).all()
     only = [
         random_expressions(motion, person.deformation, np.random.default_rng(0), [name])
         for name in ("happy", "sad")
     ]
     # One emotion alone: all frames are moved along one line.
     for made in only:
-        flat = made.reshape(30, -1)
+        flat = made.motion.reshape(30, -1)
         assert np.linalg.matrix_rank(flat, tol=1e-4 * np.linalg.norm(flat)) == 1
-    assert np.abs(only[0] - only[1]).max() > 1e-3
+    assert np.abs(only[0].motion - only[1].motion).max() > 1e-3
 
 
 @pytest.fixture
@@ -159,8 +160,8 @@ def painted(monkeypatch):
         asked[-1]["emotions"] = emotions
         return motion
 
-    monkeypatch.setattr("emogene_jax.portrait.augment.augment", augment)
-    monkeypatch.setattr("emogene_jax.portrait.augment.random_expressions", express)
+    monkeypatch.setattr("emogene_jax.augmentation.frames.augment", augment)
+    monkeypatch.setattr("emogene_jax.augmentation.frames.random_expressions", express)
     return asked
 
 
