@@ -37,7 +37,7 @@ from emogene_jax.signals import (
 
 VERSION = 2  # of how augmented frames are made
 FELT = tuple(name for name in EMOTIONS if name != "neutral")
-INTENSITIES = (0.3, 1.3)  # of the emotions that are painted
+INTENSITIES = (0.3, 1.2)  # of the emotions that are painted
 _BLINKS = 0.2  # of the frames, in which the person blinks
 
 

@@ -59,7 +59,7 @@ def test_every_emotion_is_what_the_literature_says():
     assert happy["mouth_corners"] >= 0.05 and happy["mouth_width"] >= 0.05
     assert happy["lid_aperture"] < -0.01  # lower lids up
     assert emotion_displacement("happy")[54, 2] < -0.02  # corners back
-    assert 0.07 <= surprise["brow_height"] <= 0.12
+    assert 0.07 <= surprise["brow_height"] <= 0.17
     assert surprise["lid_aperture"] > 0.02 and surprise["jaw"] > 0.05
     inner = emotion_displacement("angry")[[21, 22], 1]
     assert np.all(inner <= -0.05) and angry["brow_distance"] <= -0.05
@@ -72,16 +72,27 @@ def test_every_emotion_is_what_the_literature_says():
     assert abs(contempt["brow_height"]) < 1e-6
 
 
-def test_every_mark_survives_a_tracker():
-    """It sees .4 to .7 of them on photographs, and .04 must be left."""
-    inner_brows = emotion_displacement("angry")[[21, 22], 1].mean()
-    assert -0.14 < inner_brows < -0.10  # less of it, or the eyes would vanish
-    assert measured("contempt")["asymmetry"] > 0.06
-    assert measured("disgust")["nose_to_lip"] < -0.06
-    assert measured("fear")["mouth_width"] > 0.08
-    assert measured("happy")["mouth_corners"] > 0.06
-    assert measured("sad")["inner_brow_raise"] > 0.10
-    assert measured("surprise")["brow_height"] > 0.08
+# What a tracker saw filmed actors do (one of CREMA-D against his own neutral take, four of
+# MEAD against the usual face), over the share that it sees of a known warp, in eye
+# distances.
+FILMED = {
+    ("angry", "brow_distance"): -0.014 / 0.05,
+    ("disgust", "brow_height"): -0.053 / 0.4,
+    ("disgust", "nose_to_lip"): -0.048 / 0.7,
+    ("happy", "mouth_corners"): 0.080 / 0.75,
+    ("happy", "mouth_width"): 0.112 / 0.6,
+    ("sad", "inner_brow_raise"): 0.036 / 0.4,
+    ("sad", "mouth_corners"): -0.105 / 0.75,
+    ("surprise", "brow_height"): 0.058 / 0.4,
+    ("surprise", "lid_aperture"): 0.054 / 0.4,
+    ("surprise", "mouth_width"): -0.059 / 0.6,
+}
+
+
+@pytest.mark.parametrize(("emotion", "measure"), FILMED)
+def test_emotions_are_as_strong_as_filmed_actors(emotion, measure):
+    share = measured(emotion)[measure] / FILMED[emotion, measure]
+    assert 0.5 < share < 1.6
 
 
 def test_only_contempt_is_one_sided():
