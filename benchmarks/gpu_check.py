@@ -36,9 +36,17 @@ if importlib.metadata.version("jaxlib") > "0.10.2":
 # Where a product may round its factors to 10 bits: networks, and planes of features. In
 # all that makes a coordinate that is half a pixel.
 ROUNDED = re.compile(
-    r"rest_face|colour|baked_face|_refined|_blended|TorsoField/(first|second|last|pose_)"
+    r"rest_face|colour|baked_face|_refined|_blended|"
+    r"TorsoField\)*/(first|second|last|pose_bias)|"
+    r"^\?$"  # the density's, whose name XLA loses
 )
-LAUNCHES = {"rendering 8": 130, "rendering 1": 130, "head": 300, "torso": 160, "vae": 1600}
+LAUNCHES = {
+    "rendering 8": 130,
+    "rendering 1": 130,
+    "head": 300,
+    "torso": 160,
+    "vae": 1600,
+}
 
 
 def over(line: dict) -> list[str]:

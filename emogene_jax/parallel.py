@@ -122,11 +122,14 @@ def _platform() -> str:
 
 
 def full_precision(make: Callable) -> Callable:
-    """`make`, with its products in full float32 everywhere. A GPU rounds the factors of
-    one to 10 bits, which features can bear; of a coordinate it is half a pixel."""
+    """`make`, with its products in full float32, as those of a CPU are. A GPU rounds the
+    factors of one to 10 bits, which features can bear; of a coordinate it is half a pixel.
+    """
 
     @functools.wraps(make)
     def exact(*args, **kwargs):
+        if not on_accelerator():
+            return make(*args, **kwargs)
         with jax.default_matmul_precision("float32"):
             return make(*args, **kwargs)
 

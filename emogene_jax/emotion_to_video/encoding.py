@@ -188,12 +188,11 @@ def _added(tables, row, added):
     count, features = tables.shape[-2:]
     width = features + -features % 4
     others = math.prod(row.shape[:-1])
-    more = -(-THREADS * device_count() // (others * width)) - row.shape[-1]
-    spread = jnp.broadcast_to(
-        jnp.arange(max(0, more), dtype=row.dtype) % count,
-        (*row.shape[:-1], max(0, more)),
-    )
-    wide = [(0, 0)] * (row.ndim - 1) + [(0, max(0, more)), (0, width - features)]
+    fewest = -(-THREADS * device_count() // (others * width))
+    more = max(0, fewest - row.shape[-1])
+    spread = jnp.arange(more, dtype=row.dtype) % count
+    spread = jnp.broadcast_to(spread, (*row.shape[:-1], more))
+    wide = [(0, 0)] * (row.ndim - 1) + [(0, more), (0, width - features)]
     told = jnp.concatenate([row, spread], -1), jnp.pad(added, wide)
 
     def add(row, added):

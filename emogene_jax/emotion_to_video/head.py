@@ -120,9 +120,17 @@ class HeadField(nn.Module):
         moving = resized(rig.moving.reshape(4, *rig.moving.shape[2:], 1), shape)
         moving = moving.reshape(2, 2, *shape, 1)
         upper = upper_conditions(rig)
-        told = jnp.stack([jnp.where(half, condition, 0.0) for half in (upper, ~upper)])
-        added = jnp.tensordot(self.blend(told), self.basis_planes, 1)
-        added = (moving[:, None] * added).sum(0)
+        told = [jnp.where(half, condition, 0.0) for half in (upper, ~upper)]
+        if on_accelerator():  # of two products XLA could not compile the gradient
+            mix = self.blend(jnp.stack(told))
+            added = moving[:, None] * jnp.tensordot(mix, self.basis_planes, 1)
+        else:
+            mixes = map(self.blend, told)
+            added = [
+                where * jnp.tensordot(mix, self.basis_planes, 1)
+                for where, mix in zip(moving, mixes, strict=True)
+            ]
+        added = sum(added)
         return jnp.pad(added, ((0, 0), (0, 1), (0, 0), (0, 0), (0, 0)))
 
     def displaced(self, rig: Rig, condition, points):

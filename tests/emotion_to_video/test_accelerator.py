@@ -111,7 +111,8 @@ def products(make, *told):
     ]
 
 
-def test_coordinates_are_made_in_full_precision(untrained, filmed):
+def test_coordinates_are_made_in_full_precision(untrained, filmed, on_an_accelerator):
+    on_an_accelerator()
     pose = jnp.eye(3)[None], jnp.array([[0.0, 0.0, -60.0]])
     code, points = jnp.ones((1, 12)), jnp.ones((1, 5, 3))
     correction, place = jnp.ones((12, 6)), jnp.ones((1, 5))
