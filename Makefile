@@ -12,13 +12,29 @@ WORKERS ?= -n auto --maxprocesses 4 \
 # More for pytest, e.g. make test ARGS="-k sampler".
 ARGS ?=
 
-.PHONY: demo test
+# Where programs are compiled for GPUs that are not there (benchmarks/gpu_check.py).
+GPU_VENV = .venv-gpu-check
+
+.PHONY: demo test gpu-check
 
 demo: $(VENV)/.installed-core
 	$(VENV)/bin/emogene demo --out demo
 
 test: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest $(WORKERS) $(ARGS)
+
+# A compiler for GPUs would be found by all that runs in the other environments.
+gpu-check:
+	@$(MAKE) --no-print-directory $(GPU_VENV)/.installed-gpu-check VENV=$(GPU_VENV)
+	$(GPU_VENV)/bin/python benchmarks/gpu_check.py --keep $(ARGS)
+
+# Without what they depend on, .4 instead of 3 GB; nvcc and nvvm are for ptxas, libdevice.
+$(VENV)/.installed-gpu-check: $(VENV)/.installed-core
+	version=$$($(VENV)/bin/python -c 'import jax; print(jax.__version__)') && \
+	$(VENV)/bin/python -m pip install --quiet --no-compile --no-deps \
+	  jax-cuda13-plugin==$$version jax-cuda13-pjrt==$$version \
+	  nvidia-cuda-nvcc nvidia-nvvm
+	@touch $@
 
 # Bytecode is made of what is imported, when it is: of everything it takes as long as all
 # the rest of an installation.

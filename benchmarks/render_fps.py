@@ -118,8 +118,9 @@ def random_faces(frames: int, rng: np.random.Generator) -> np.ndarray:
     return (mixed * emotions).sum(1).astype(np.float32)
 
 
-def untrained(size: int, frames: int):
-    """(Fields, motion [T, 68, 3], Pose) of the synthetic character's head."""
+def untrained(size: int, frames: int, variant: str | None = None):
+    """(Fields, motion [T, 68, 3], Pose) of the synthetic character's head, of the configs'
+    variant "gpu" or "cpu"; None = as the machine is."""
     rng = np.random.default_rng(0)
     rest = synthetic_motion.identity(0)
     pose = synthetic_motion.head_motion(frames, rng)
@@ -130,7 +131,7 @@ def untrained(size: int, frames: int):
     hull = (nodes**2).sum(-1) < 1  # an ellipsoid fills the box
     mesh = motion_to_landmarks(motion, rest)
     rig = rigs.fit_rig(motion, mesh, rest, rest, low, high, hull)
-    variant = "gpu" if parallel.on_accelerator() else "cpu"
+    variant = variant or ("gpu" if parallel.on_accelerator() else "cpu")
     config, torso_config = (
         stage_config(name, f"{variant},size={size}") for name in ("head", "torso")
     )
@@ -139,10 +140,10 @@ def untrained(size: int, frames: int):
     code = fit_pose_code(pose, np.zeros((len(pose.rotation), MOTION)))
     head = head_stage(camera, head_size, **config.stage.to_dict())
     conditions = jnp.zeros((1, rig.project.shape[1]))
-    params, aux = head.init(jax.random.key(0), {"condition": conditions})
+    params, aux = jax.jit(head.init)(jax.random.key(0), {"condition": conditions})
     blank = jnp.zeros((1, CODES)), jnp.zeros((1, MOTION))
     blank = *blank, jnp.zeros((1, 1, 2)), jnp.zeros((1, 1, 4))
-    torso = TorsoField(torso_size).init(jax.random.key(1), *blank)["params"]
+    torso = jax.jit(TorsoField(torso_size).init)(jax.random.key(1), *blank)["params"]
     fields = Fields(
         rig,
         params,

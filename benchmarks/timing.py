@@ -72,9 +72,13 @@ def _seconds(call: Callable[[], Any]) -> float:
 
 
 def _circumstances() -> dict:
+    where = {"device": device_name(), "device_count": jax.device_count()}
+    return where | versions()
+
+
+def versions() -> dict:
+    """With what a line was made, and when."""
     return {
-        "device": device_name(),
-        "device_count": jax.device_count(),
         "jax": jax.__version__,
         "python": platform.python_version(),
         "commit": _commit(),

@@ -11,11 +11,12 @@ Never move a pmap step (`pmean(grad(loss))`) into `jax.shard_map`: the gradients
 replicated parameters are summed there already, so they come out D times too large.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,40 @@ def host() -> tuple[int, int]:
     return jax.process_index(), jax.process_count()
 
 
-@functools.cache
 def mesh() -> Mesh:
     """The mesh of every device of every host, one axis."""
+    return _absent or _mesh_of(tuple(jax.devices()))
+
+
+@functools.cache
+def _mesh_of(devices: Sequence) -> Mesh:
     # Auto: make_mesh is Explicit by default, under which Linen's nn.Embed raises.
-    return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
+    told = {"axis_types": (AxisType.Auto,), "devices": devices}
+    return jax.make_mesh((len(devices),), (AXIS,), **told)
+
+
+_absent: Mesh | None = None  # of compiling_for
+
+
+@contextlib.contextmanager
+def compiling_for(devices: Sequence) -> Iterator[None]:
+    """Inside, programs are for devices that are not there (of a topology of
+    jax.experimental.topologies). They are compiled and never run, so `replicate` and
+    `shard_batch` say what arrays are like instead of placing them."""
+    global _absent
+    _absent = _mesh_of(tuple(devices))
+    try:
+        yield
+    finally:
+        _absent = None
+
+
+def _like(tree: Any, sharding: NamedSharding) -> Any:
+    """Arrays' shapes, as those of arguments for devices that are not there."""
+    shapes = jax.eval_shape(lambda: tree)
+    return jax.tree.map(
+        lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding), shapes
+    )
 
 
 def device_count() -> int:
@@ -84,7 +114,26 @@ def on_accelerator() -> bool:
     """Whether this is not a CPU: where a dispatch costs as much as a step, so that many
     steps per dispatch pay; where frames are rendered side by side, and not one after the
     other in a cache; and where memory is donated (data_parallel)."""
-    return jax.default_backend() != "cpu"
+    return _platform() != "cpu"
+
+
+def _platform() -> str:
+    return mesh().devices.flat[0].platform
+
+
+def full_precision(make: Callable) -> Callable:
+    """`make`, with its products in full float32, as those of a CPU are. A GPU rounds the
+    factors of one to 10 bits, which features can bear; of a coordinate it is half a pixel.
+    """
+
+    @functools.wraps(make)
+    def exact(*args, **kwargs):
+        if not on_accelerator():
+            return make(*args, **kwargs)
+        with jax.default_matmul_precision("float32"):
+            return make(*args, **kwargs)
+
+    return exact
 
 
 def is_main_process() -> bool:
@@ -115,6 +164,8 @@ def replicate(tree: Any) -> Any:
 
     It may share memory with a JAX array in `tree`: donate it, and both are gone.
     """
+    if _absent:
+        return _like(tree, replicated())
     if jax.process_count() == 1:
         return jax.device_put(tree, replicated())
     return jax.tree.map(_replicate_here, tree)
@@ -156,6 +207,8 @@ def shard_batch(batch: Any) -> Any:
     rows = {np.shape(leaf)[0] for leaf in jax.tree.leaves(batch)}
     if jax.process_count() == 1 and any(n % device_count() for n in rows):
         return replicate(batch)
+    if _absent:
+        return _like(batch, sharding)
 
     def place(array):
         array = np.asarray(array)
@@ -187,7 +240,10 @@ def spread(batch: Any) -> Any:
 
 
 def data_parallel(
-    step: Callable, donate: tuple[int, ...] = (0,), deterministic: bool = False
+    step: Callable,
+    donate: tuple[int, ...] = (0,),
+    deterministic: bool = False,
+    split: bool = False,
 ) -> Callable:
     """`step`, compiled once for all devices: pmap's successor, in global view.
 
@@ -199,14 +255,19 @@ def data_parallel(
         VAE's step).
       deterministic: on a GPU, ordered scatter-adds instead of atomic ones: slower, but
         the same bits each time. A CPU gives those anyway.
+      split: what it returns has a row per row of the batch, and each stays where it was
+        made. Not on several hosts, each of which wants all of them.
     """
     options = {}
-    if deterministic and jax.default_backend() == "gpu":
+    if deterministic and _platform() == "gpu":
         options = {"xla_gpu_deterministic_ops": True}
     return jax.jit(
         step,
         donate_argnums=donate if on_accelerator() else (),
-        out_shardings=replicated(),
+        out_shardings=NamedSharding(
+            mesh(),
+            PartitionSpec(AXIS) if split and host()[1] == 1 else PartitionSpec(),
+        ),
         compiler_options=options or None,
     )
 

@@ -44,6 +44,12 @@ def one_device():
 
 
 @pytest.fixture
+def on_an_accelerator(monkeypatch):
+    """A function: from now on programs are written as for a GPU, and run on the CPU."""
+    return lambda: monkeypatch.setattr(parallel, "_platform", lambda: "gpu")
+
+
+@pytest.fixture
 def use_devices(monkeypatch):
     """A function: from now on there are so many, up to eight."""
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from emogene_jax.audio_to_motion.wavenet import WaveNet
+from emogene_jax.audio_to_motion.wavenet import Conv, WaveNet
 
 
 class Coupling(nn.Module):
@@ -25,10 +25,10 @@ class Coupling(nn.Module):
     ) -> jax.Array:
         """z [B, T/4, L], its second half shifted (back, where inverse)."""
         fixed, moved = jnp.split(z, 2, axis=-1)
-        h = nn.Conv(self.hidden, (1,), name="pre")(fixed) * mask
+        h = Conv(self.hidden, (1,), name="pre")(fixed) * mask
         h = WaveNet(self.hidden, self.width, self.layers, name="enc")(h, mask, g)
         # A zero shift at first: training starts from the standard normal prior.
-        shift = nn.Conv(
+        shift = Conv(
             moved.shape[-1], (1,), kernel_init=nn.initializers.zeros, name="post"
         )(h)
         shift = shift * mask

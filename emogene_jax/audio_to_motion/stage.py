@@ -109,7 +109,11 @@ def audio_to_motion_stage(
     def sync(frozen, batch, motion, key):
         starts = draw_starts(key, batch["mask"], sync_windows)
         content = windows(batch["content"], 2 * starts, 2 * WINDOW)
-        mouth = windows(mouth_of(motion), starts, WINDOW)
+        # A product: of a gather, the gradient would be added number by number.
+        chosen = starts[..., None] + jnp.arange(WINDOW)
+        chosen = jax.nn.one_hot(chosen, motion.shape[1])
+        told = {"precision": jax.lax.Precision.HIGHEST}
+        mouth = jnp.einsum("bkwt,btc->bkwc", chosen, mouth_of(motion), **told)
         audio, face = expert.apply(
             {"params": frozen["params"], **frozen["aux"]},
             content.reshape(-1, *content.shape[2:]),
@@ -299,7 +303,8 @@ def pair_losses(confidence: jax.Array, starts: jax.Array, speaker: jax.Array):
         same_clip & (distance > furthest),
         person[:, None] != person,
     )
-    own = jnp.diagonal(confidence)
+    # As a gather's, the diagonal's gradient would be added number by number.
+    own = jnp.where(jnp.eye(len(confidence), dtype=bool), confidence, 0.0).sum(1)
     positive = sync_loss(own, 1.0).mean()
     each = sync_loss(confidence, 0.0)
     # A kind that a batch has none of (one person, short clips) does not count.

@@ -15,7 +15,8 @@ import numpy as np
 from flax import linen as nn
 
 from emogene_jax.audio_to_motion.flow import PriorFlow
-from emogene_jax.audio_to_motion.wavenet import WaveNet
+from emogene_jax.audio_to_motion.wavenet import Conv, WaveNet
+from emogene_jax.parallel import full_precision, on_accelerator
 
 PITCH_BINS = 256
 PITCH_RANGE = (50.0, 1100.0)  # Hz
@@ -50,13 +51,13 @@ class ConditionEncoder(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array | None, train: bool) -> jax.Array:
         """[B, T, features] of x [B, T, C]; masked frames stay out of the statistics."""
-        x = nn.Conv(self.features, (3,), use_bias=False, name="conv_in")(x)
+        x = Conv(self.features, (3,), use_bias=False, name="conv_in")(x)
         norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, name="norm")
         x = norm(x, mask=None if mask is None else mask[..., None] > 0)
         x = nn.gelu(x, approximate=False)
         if self.clear and mask is not None:
             x = x * mask[..., None]
-        return nn.Conv(self.features, (3,), use_bias=False, name="conv_out")(x)
+        return Conv(self.features, (3,), use_bias=False, name="conv_out")(x)
 
 
 def _squeeze(features: int) -> nn.Conv:
@@ -75,7 +76,7 @@ class Encoder(nn.Module):
     def setup(self):
         self.pre_net = _squeeze(self.hidden)
         self.wn = WaveNet(self.hidden, self.width, self.layers)
-        self.out_proj = nn.Conv(2 * self.latent, (1,))
+        self.out_proj = Conv(2 * self.latent, (1,))
 
     def __call__(self, motion: jax.Array, mask: jax.Array, g: jax.Array):
         """Mean and log std [B, T/4, L]; motion [B, T, C], mask and g at T/4."""
@@ -113,7 +114,7 @@ class Decoder(nn.Module):
     def setup(self):
         self.pre_net = Unsqueeze(self.hidden)
         self.wn = WaveNet(self.hidden, self.width, self.layers)
-        self.out_proj = nn.Conv(self.out, (1,))
+        self.out_proj = Conv(self.out, (1,))
 
     def __call__(self, z: jax.Array, mask: jax.Array, g: jax.Array) -> jax.Array:
         """Motion [B, T, C]; z [B, T/4, L], mask and g at T."""
@@ -170,6 +171,15 @@ class FlowVAE(nn.Module):
             prior_latent, ones[:, ::STRIDE], self.g_pre_net(g), inverse=True
         )
         return self.decoder(z, ones, g)
+
+
+@full_precision
+def _looked_up(table: nn.Embed, rows: jax.Array) -> jax.Array:
+    """Rows of a table; on an accelerator as a product, since the gradient of looking up
+    would be added to a few rows thousands of times, one after the other."""
+    if not on_accelerator():
+        return table(rows)
+    return jax.nn.one_hot(rows, table.num_embeddings) @ table.embedding
 
 
 def _pad(x: jax.Array, length: int, mode: str) -> jax.Array:
@@ -248,8 +258,10 @@ class AudioToMotion(nn.Module):
             content = content[:, ::2]
         parts = [
             self.mel_encoder(content, mask, train),
-            self.pitch_encoder(self.pitch_embed(pitch_bins(f0)), mask, train),
-            self.blink_embed(blink),
+            self.pitch_encoder(
+                _looked_up(self.pitch_embed, pitch_bins(f0)), mask, train
+            ),
+            _looked_up(self.blink_embed, blink),
         ]
         g = self.cond_proj(jnp.concatenate(parts, axis=-1))
         return g * mask[..., None] if self._clear and mask is not None else g

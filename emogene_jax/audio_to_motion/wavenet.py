@@ -5,9 +5,13 @@ x [B, T, C] hidden, g [B, T, G] condition at the rate of x, mask [B, T, 1]. Dila
 is g * v / ||v||, one norm per output channel.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+
+from emogene_jax.parallel import on_accelerator
 
 
 class WeightNormConv(nn.Module):
@@ -28,15 +32,27 @@ class WeightNormConv(nn.Module):
         # The norm of the first kernel: normalisation changes nothing at the start.
         g = self.param("g", lambda _: jax.lax.stop_gradient(norm))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        half = self.width // 2
-        y = jax.lax.conv_general_dilated(
-            x,
-            v * (g / norm),
-            (1,),
-            [(half, half)],
-            dimension_numbers=("NWC", "WIO", "NWC"),
+        return convolved(x, v * (g / norm)) + bias
+
+
+def convolved(x: jax.Array, kernel: jax.Array, *_, **__) -> jax.Array:
+    """x [B, T, C] by an odd kernel [width, C, features], its ends padded with zeros:
+    [B, T, features]. More arguments are those that nn.Conv has for a function like it."""
+    half = len(kernel) // 2
+    ends = [(half, half)]
+    if not on_accelerator():
+        layout = ("NWC", "WIO", "NWC")
+        return jax.lax.conv_general_dilated(
+            x, kernel, (1,), ends, dimension_numbers=layout
         )
-        return y + bias
+    # One product: around a library's convolution stand copies into its layouts.
+    padded = jnp.pad(x, [(0, 0), *ends, (0, 0)])
+    steps = [padded[:, k : k + x.shape[1]] for k in range(len(kernel))]
+    return jnp.concatenate(steps, -1) @ kernel.reshape(-1, kernel.shape[-1])
+
+
+# Linen's, made as above.
+Conv = functools.partial(nn.Conv, conv_general_dilated=convolved)
 
 
 class WaveNet(nn.Module):

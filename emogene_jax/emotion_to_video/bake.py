@@ -100,9 +100,12 @@ def render_head(field, params, rig, baked, pose, camera, corner, side, samples):
         return jax.lax.dynamic_update_slice(made, layer, (turn * count, 0, 0))
 
     # As many turns as this frame needs: nothing is ever left out for want of room.
-    turns = (place[-1] + count) // count
     made = jnp.zeros((size, block**2, 4))
-    made = jax.lax.fori_loop(0, turns, some, made)
+    if size == count:
+        made = some(0, made)  # a loop would wait for the host to read its length
+    else:
+        turns = (place[-1] + count) // count
+        made = jax.lax.fori_loop(0, turns, some, made)
     layer = jnp.where(seen[:, None, None], made[place], 0.0)
     layer = layer.reshape(across, across, block, block, 4).swapaxes(1, 2)
     return layer.reshape(across * block, across * block, 4)[:side, :side]

@@ -6,9 +6,11 @@ centre is its index + 0.5 (signals.Camera).
 
 import jax.numpy as jnp
 
+from emogene_jax.parallel import full_precision
 from emogene_jax.signals import Camera, Rays
 
 
+@full_precision
 def pixel_rays(rows, columns, rotation, translation, camera: Camera) -> Rays:
     """Rays in head space through the centres of pixels [..., P] (indices, float or int)
     under poses [..., 3, 3] and [..., 3]."""

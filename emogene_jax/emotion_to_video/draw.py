@@ -99,9 +99,9 @@ def _draw_pixels(resident, t, others, key, regions, rays, top):
     not to be read off the other half, or a blink would change the lips.
     """
     _, height, width = resident["head_matte"].shape
-    below = jnp.broadcast_to(jnp.array([top, 0.0, height, width]), (len(t), 1, 4))
-    boxes = jnp.concatenate([resident["boxes"][t], below], 1)
-    box = boxes[jnp.arange(len(t)), regions][:, None]  # [B, 1, 4]
+    box = resident["boxes"][t, np.minimum(regions, EYES_BOX)]
+    below = jnp.array([top, 0.0, height, width])
+    box = jnp.where(regions[:, None] == TORSO_ROWS, below, box)[:, None]  # [B, 1, 4]
     u = jax.random.uniform(key, (len(t), rays, 2))
     place = box[..., :2] + u * (box[..., 2:] - box[..., :2])
     limit = jnp.array([height - 1, width - 1])

@@ -4,21 +4,38 @@ Coordinates u are in [0, 1] along each axis and reach from the first node's cent
 last one's; what lies outside reads the border. Corners are fetched as whole feature rows
 of one flat table: few, wide, coalesced reads are what XLA does fast on CPU and GPU alike
 (a hash grid of the same size costs nine times as much).
+
+An accelerator has a table for each of the first leading axis (frames, which devices share)
+in place of one flat one, and adds up gradients by `_gathered`; a CPU has `made_once`.
 """
 
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
+
+from emogene_jax.parallel import device_count, full_precision, on_accelerator
+
+THREADS = 1 << 19  # more than a GPU has
 
 
 def read_planes(planes, uv):
     """Features [..., P, F] of planes [..., H, W, F] at uv [..., P, 2] = (column, row).
 
-    Leading axes of planes and uv must be the same."""
-    height, width, features = planes.shape[-3:]
-    offsets = _offsets(planes.shape[:-3], height * width)
-    return _read_plane(planes.reshape(-1, features), offsets, (width, height), uv)
+    Leading axes of planes and uv must be the same; or the one plane [H, W, F] is read at
+    all of them."""
+    height, width = planes.shape[-3:-1]
+    (x0, y0), (wx, wy) = _corners(uv, (width, height))
+    tables, offsets = _tables(planes, 2)
+    base = offsets + y0 * width + x0
+    return _blend(
+        tables,
+        (base, (1 - wx) * (1 - wy)),
+        (base + 1, wx * (1 - wy)),
+        (base + width, (1 - wx) * wy),
+        (base + width + 1, wx * wy),
+    )
 
 
 def sum_planes(planes, uv, then):
@@ -32,7 +49,7 @@ def sum_planes(planes, uv, then):
 
 
 def made_once(make, of):
-    """make() -> array, as one pass over memory, whatever is made of it.
+    """make() -> array, on a CPU as one pass over memory, whatever is made of it.
 
     XLA:CPU fuses reads with what comes next, and makes them again for each of its parts
     (ten times as long). Barriers don't hold it back, and what a loop makes is written by
@@ -41,6 +58,8 @@ def made_once(make, of):
     Args:
         of: an array [...] that `make` depends on: without NaN, or all is NaN.
     """
+    if on_accelerator():  # where the branch would wait for the host
+        return make()
     made = jax.eval_shape(make)
     known = jnp.ravel(of)[0] <= jnp.inf
     return jax.lax.cond(known, make, lambda: jnp.full(made.shape, jnp.nan, made.dtype))
@@ -49,10 +68,10 @@ def made_once(make, of):
 def read_grid(grid, xyz, share=1.0):
     """Features [..., P, F] of grids [..., D, H, W, F] at xyz [..., P, 3] = (column, row,
     slice), times share [..., P] (as a factor of the weights it is free)."""
-    depth, height, width, features = grid.shape[-4:]
+    depth, height, width = grid.shape[-4:-1]
     (x0, y0, z0), (wx, wy, wz) = _corners(xyz, (width, height, depth))
-    base = _offsets(grid.shape[:-4], depth * height * width)
-    base = base + (z0 * height + y0) * width + x0
+    tables, offsets = _tables(grid, 3)
+    base = offsets + (z0 * height + y0) * width + x0
     corners = [
         (
             base + (dz * height + dy) * width + dx,
@@ -63,23 +82,23 @@ def read_grid(grid, xyz, share=1.0):
         )
         for dz, dy, dx in itertools.product((0, 1), repeat=3)
     ]
-    return _blend(grid.reshape(-1, features), *corners)
+    return _blend(tables, *corners)
 
 
 def read_nearest(grid, xyz, share=1.0):
     """Features [..., P, F] of the nearest nodes of grids [..., D, H, W, F], times share
     [..., P]."""
-    depth, height, width, features = grid.shape[-4:]
+    depth, height, width = grid.shape[-4:-1]
     size = jnp.array([width, height, depth], jnp.float32)
     x, y, z = jnp.moveaxis(
         jnp.round(jnp.clip(xyz, 0, 1) * (size - 1)).astype(jnp.int32), -1, 0
     )
-    base = _offsets(grid.shape[:-4], depth * height * width)
-    row = base + (z * height + y) * width + x
-    found = jnp.take(grid.reshape(-1, features), row, axis=0)
+    tables, offsets = _tables(grid, 3)
+    found = _rows(tables, offsets + (z * height + y) * width + x, "fill")
     return jnp.expand_dims(share, -1) * found
 
 
+@full_precision
 def resized(grid, shape):
     """Grids [B, d, h, w, F], or planes, at other nodes, [B, *shape, F]: linear."""
     for axis, (few, many) in enumerate(zip(grid.shape[1:-1], shape, strict=True)):
@@ -107,35 +126,78 @@ def _corners(u, sizes):
     return corners, weights
 
 
-def _read_plane(table, offset, sizes, uv):
-    """Features [..., P, F] at uv [..., P, 2] of a plane that lies in a table [N, F] of
-    them from a row on."""
-    (x0, y0), (wx, wy) = _corners(uv, sizes)
-    width = sizes[0]
-    base = offset + y0 * width + x0
-    return _blend(
-        table,
-        (base, (1 - wx) * (1 - wy)),
-        (base + 1, wx * (1 - wy)),
-        (base + width, (1 - wx) * wy),
-        (base + width + 1, wx * wy),
-    )
+def _tables(grid, axes):
+    """(tables [N, F], or [A, N, F] of each of the first leading axis, of grids [*lead,
+    …, F] with so many `axes`; the first row of each grid in its table [*lead, 1])."""
+    lead, size = grid.shape[: -axes - 1], math.prod(grid.shape[-axes - 1 : -1])
+    apart = lead[:1] if on_accelerator() else ()
+    rest = lead[len(apart) :]
+    first = jnp.arange(math.prod(rest), dtype=jnp.int32) * size
+    flat = jnp.asarray(grid).reshape(*apart, -1, grid.shape[-1])
+    return flat, first.reshape(*rest, 1)
 
 
-def _offsets(lead, size):
-    """Where each of the leading tables begins in the flat one, [*lead, 1]."""
-    count = 1
-    for n in lead:
-        count *= n
-    return (jnp.arange(count, dtype=jnp.int32) * size).reshape(*lead, 1)
+def _rows(tables, row, mode="promise_in_bounds"):
+    """Rows [..., F] of a table [N, F], or [A, ..., F] of tables [A, N, F] each."""
+    if tables.ndim == 3:
+        return jax.vmap(lambda one, row: _rows(one, row, mode))(tables, row)
+    return tables.at[row].get(mode=mode)
 
 
-def _blend(table, *corners):
-    """Rows of a table, each corner's by its weight.
+def _blend(tables, *corners):
+    """Rows of tables, each corner's by its weight."""
+    rows, weights = zip(*corners)
+    return (_gathered if on_accelerator() else _sum_rows)(tables, rows, weights)
 
-    One gather and one product a corner, which XLA:CPU fuses into one pass; stacked
+
+def _sum_rows(tables, rows, weights):
+    """One gather and one product a corner, which XLA fuses into one pass; on a CPU stacked
     corners and an einsum or a sum over them take ten times as long."""
-    return sum(
-        weight[..., None] * table.at[row].get(mode="promise_in_bounds")
-        for row, weight in corners
-    )
+    pairs = zip(rows, weights)
+    return sum(weight[..., None] * _rows(tables, row) for row, weight in pairs)
+
+
+@jax.custom_vjp
+def _gathered(tables, rows, weights):
+    """_sum_rows, whose gradient is one scatter-add that a GPU does by itself (_added)."""
+    return _sum_rows(tables, rows, weights)
+
+
+def _forwards(*told):
+    return _gathered(*told), told
+
+
+def _backwards(told, gradient):
+    tables, rows, weights = told
+    of_weights = tuple((gradient * _rows(tables, row)).sum(-1) for row in rows)
+    added = jnp.concatenate([w[..., None] * gradient for w in weights], -2)
+    return _added(tables, jnp.concatenate(rows, -1), added), None, of_weights
+
+
+_gathered.defvjp(_forwards, _backwards)
+
+
+def _added(tables, row, added):
+    """Tables like `tables`, zero but for what is added to rows [..., P]: [..., P, F].
+
+    A GPU's compiler adds numbers one by one, by a loop of compare-and-swap, where a row is
+    not of 4, 8, … numbers, where there are fewer of them than the card has threads, and
+    where they are made on the way. So rows are widened, zeros are added here and there,
+    and a barrier stands before.
+    """
+    count, features = tables.shape[-2:]
+    width = features + -features % 4
+    others = math.prod(row.shape[:-1])
+    fewest = -(-THREADS * device_count() // (others * width))
+    more = max(0, fewest - row.shape[-1])
+    spread = jnp.arange(more, dtype=row.dtype) % count
+    spread = jnp.broadcast_to(spread, (*row.shape[:-1], more))
+    wide = [(0, 0)] * (row.ndim - 1) + [(0, more), (0, width - features)]
+    told = jnp.concatenate([row, spread], -1), jnp.pad(added, wide)
+
+    def add(row, added):
+        empty = jnp.zeros((count, width), added.dtype)
+        return empty.at[row].add(added, mode="promise_in_bounds")
+
+    add = jax.vmap(add) if tables.ndim == 3 else add
+    return add(*jax.lax.optimization_barrier(told))[..., :features]

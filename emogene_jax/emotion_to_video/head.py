@@ -24,6 +24,7 @@ from emogene_jax.emotion_to_video.encoding import (
     sum_planes,
 )
 from emogene_jax.face.rig import Rig, upper_conditions
+from emogene_jax.parallel import full_precision, on_accelerator
 from emogene_jax.pose.code import CODES
 
 # How far each round of looking for where a sample has come from goes. Where lips part,
@@ -102,12 +103,16 @@ class HeadField(nn.Module):
 
     def frame(self, rig: Rig, condition) -> FrameState:
         """The field of frames with conditions [B, C]."""
+        planes = self.coarse_planes + self._blended(rig, condition)
+        return FrameState(self._warp(rig, condition), planes)
+
+    @full_precision
+    def _warp(self, rig: Rig, condition):
         warp = rig.warp_rest + jnp.tensordot(condition, rig.warp, 1)
         # Its gradient comes by another way (alignment.flow).
         correction = jax.lax.stop_gradient(self._correction(rig, condition))
         warp = warp + resized(correction, rig.warp_rest.shape[:3])
-        warp = jnp.pad(warp, [(0, 0)] * 4 + [(0, 1)])
-        return FrameState(warp, self.coarse_planes + self._blended(rig, condition))
+        return jnp.pad(warp, [(0, 0)] * 4 + [(0, 1)])
 
     def _blended(self, rig: Rig, condition):
         """What conditions [B, C] add to the coarse planes, [B, 3, coarse, coarse, F]."""
@@ -115,10 +120,17 @@ class HeadField(nn.Module):
         moving = resized(rig.moving.reshape(4, *rig.moving.shape[2:], 1), shape)
         moving = moving.reshape(2, 2, *shape, 1)
         upper = upper_conditions(rig)
-        added = 0.0
-        for half, where in ((upper, moving[0]), (~upper, moving[1])):
-            mix = self.blend(jnp.where(half, condition, 0.0))
-            added += where * jnp.tensordot(mix, self.basis_planes, 1)
+        told = [jnp.where(half, condition, 0.0) for half in (upper, ~upper)]
+        if on_accelerator():  # of two products XLA could not compile the gradient
+            mix = self.blend(jnp.stack(told))
+            added = moving[:, None] * jnp.tensordot(mix, self.basis_planes, 1)
+        else:
+            mixes = map(self.blend, told)
+            added = [
+                where * jnp.tensordot(mix, self.basis_planes, 1)
+                for where, mix in zip(moving, mixes, strict=True)
+            ]
+        added = sum(added)
         return jnp.pad(added, ((0, 0), (0, 1), (0, 0), (0, 0), (0, 0)))
 
     def displaced(self, rig: Rig, condition, points):
@@ -126,6 +138,7 @@ class HeadField(nn.Module):
         [B, P, 3] cm."""
         return displacement(rig, self._correction(rig, condition), points)
 
+    @full_precision
     def _correction(self, rig: Rig, condition):
         # Of what the lower half of the face does: a blink would learn to move the lips.
         lower = jnp.where(upper_conditions(rig), 0.0, condition)
@@ -139,18 +152,8 @@ class HeadField(nn.Module):
 
     def rest_face(self, rig: Rig, state: FrameState, points):
         """The same at points [B, P, 3] of the rest face."""
-
-        def read(_, plane):
-            coarse, fine, side = plane
-            fine = read_planes(fine, side.reshape(-1, 2))
-            return None, (read_planes(coarse, side).reshape(len(fine), -1), fine)
-
-        # A loop: XLA:CPU fuses the reads of one plane, and makes those of three, and
-        # their gradients, again and again.
         planes = jnp.moveaxis(state.planes, 1, 0), self.fine_planes, sides(rig, points)
-        _, read_all = jax.lax.scan(read, None, planes)
-        features = [part[plane] for plane in range(3) for part in read_all]
-        features = jnp.concatenate(features, -1)
+        features = (_read_at_once if on_accelerator() else _read_in_turn)(*planes)
         hidden = nn.relu(features @ self.first + self.first_bias)
         return self._sample(hidden, points.shape[:2])
 
@@ -189,7 +192,15 @@ class HeadField(nn.Module):
     def baked_face(self, rig: Rig, planes, points):
         """As rest_face, of the one frame whose planes were baked, at points [1, P, 3]:
         12 reads and no first product."""
-        hidden = sum_planes(planes, sides(rig, points[0]), nn.relu)
+
+        def then(read):
+            if not on_accelerator():  # it would be slow to make half precision
+                return nn.relu(read)
+            # What is written and read again is much of a frame's price. Without a barrier
+            # XLA writes it in both precisions.
+            return jax.lax.optimization_barrier(nn.relu(read).astype(planes[0].dtype))
+
+        hidden = sum_planes(planes, sides(rig, points[0]), then)
         return self._sample(hidden, points.shape[:2])
 
     def _kernels(self):
@@ -224,6 +235,30 @@ def sides(rig: Rig, points):
     return jnp.stack([unit[..., :2], unit[..., 1:], unit[..., ::2]])
 
 
+def _read_in_turn(coarse, fine, sides):
+    """What three planes each, coarse [3, B, …] of frames and fine [3, …], hold at sides
+    [3, B, P, 2]: [B * P, 3 * (coarse and fine features)].
+
+    A loop: XLA:CPU fuses the reads of one plane, and makes those of three, and their
+    gradients, again and again."""
+
+    def read(_, plane):
+        coarse, fine, side = plane
+        fine = read_planes(fine, side.reshape(-1, 2))
+        return None, (read_planes(coarse, side).reshape(len(fine), -1), fine)
+
+    _, read_all = jax.lax.scan(read, None, (coarse, fine, sides))
+    return jnp.concatenate([part[plane] for plane in range(3) for part in read_all], -1)
+
+
+def _read_at_once(coarse, fine, sides):
+    """The same without a loop, frames first, as devices share them."""
+    coarse = read_planes(*(jnp.moveaxis(part, 0, 1) for part in (coarse, sides)))
+    fine = jnp.moveaxis(jnp.stack([*map(read_planes, fine, sides)]), 0, 1)
+    both = jnp.moveaxis(jnp.concatenate([coarse, fine], -1), 1, 2)
+    return both.reshape(-1, math.prod(both.shape[2:]))
+
+
 def step_back(rig: Rig, state: FrameState, points):
     """Points [B, P, 3] of the frames' head space -> where they lie in the rest face.
 
@@ -238,7 +273,8 @@ def step_back(rig: Rig, state: FrameState, points):
         return at + steps[number] * (found - at)
 
     # A loop that is one: unrolled, XLA:CPU makes each round again for the next.
-    return jax.lax.fori_loop(0, len(STEPS), again, points)
+    unroll = len(STEPS) if on_accelerator() else 1
+    return jax.lax.fori_loop(0, len(STEPS), again, points, unroll=unroll)
 
 
 def displacement(rig: Rig, grid, points, read=read_grid):

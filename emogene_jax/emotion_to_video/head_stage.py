@@ -15,6 +15,7 @@ from emogene_jax.emotion_to_video.encoding import node_points
 from emogene_jax.emotion_to_video.head import HeadField, HeadSize, step_back
 from emogene_jax.emotion_to_video.volume import march, seen_density
 from emogene_jax.face.rig import HULL, Rig
+from emogene_jax.parallel import on_accelerator
 from emogene_jax.pose.alignment import aligned, flow
 from emogene_jax.signals import NUM_LANDMARKS, Camera, Stage
 
@@ -74,7 +75,7 @@ def head_stage(
         colour_loss = jnp.mean((pixel - batch["target"]) ** 2)
         matte_loss = jnp.mean((alpha - batch["matte"]) ** 2)
         grid, fog = _look_again(
-            field, params, rig, state, aux["density"], density_key, step
+            field, params, rig, condition, state, aux["density"], density_key, step
         )
         aux = {"density": grid}
         metrics = {
@@ -126,7 +127,7 @@ def _whole(field, rig, condition, points, directions):
     return field.colour(features, density, directions)
 
 
-def _look_again(field, params, rig, state, density, key, step):
+def _look_again(field, params, rig, condition, state, density, key, step):
     """Refresh one slice of the occupancy grid with what one frame shows there.
 
     Returns:
@@ -135,8 +136,15 @@ def _look_again(field, params, rig, state, density, key, step):
     """
     depth, height, width = density.shape
     frame_key, place_key = jax.random.split(key)
-    chosen = jax.random.randint(frame_key, (), 0, len(state.planes))
-    one = jax.tree.map(lambda x: jax.lax.stop_gradient(x[chosen][None]), state)
+    chosen = jax.random.randint(frame_key, (), 0, len(condition))
+    if on_accelerator():
+        # Of its condition: a frame's state lies on one device, and would have to be sent.
+        chosen = jnp.arange(len(condition))[:, None] == chosen
+        chosen = jnp.where(chosen, condition, 0.0).sum(0, keepdims=True)
+        one = field.apply({"params": params}, rig, chosen, method="frame")
+    else:
+        one = jax.tree.map(lambda x: x[chosen][None], state)
+    one = jax.lax.stop_gradient(one)
     layer = (step * 7) % depth  # 7 is coprime to usual depths: all slices, spread out
     nodes = node_points((1, height, width)).at[:, 2].set(layer / (depth - 1))
     cell = 1 / jnp.array([width - 1, height - 1, depth - 1])

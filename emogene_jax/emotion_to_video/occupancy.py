@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from emogene_jax.emotion_to_video.encoding import made_once, read_nearest
+from emogene_jax.parallel import full_precision
 
 
 def box_interval(rays, low, high):
@@ -24,6 +25,7 @@ def box_interval(rays, low, high):
     return near, jnp.maximum(far, near)
 
 
+@full_precision
 def place_edges(density, near, far, count, key=None):
     """Edges of `count` intervals on each ray, crowded where light is stopped.
 

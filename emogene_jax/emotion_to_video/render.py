@@ -21,6 +21,7 @@ from emogene_jax.parallel import (
     by_themselves,
     data_parallel,
     device_count,
+    mesh,
     on_accelerator,
     replicate,
     shard_batch,
@@ -134,17 +135,23 @@ class Renderer:
         return np.clip(corner, 0, size - self._side), self._side
 
     def _render(self, side):
-        fields = self.fields
-        sizes = (fields.head_size, fields.torso_size, fields.camera)
-        return _program(*sizes, fields.samples, fields.torso is not None, side)
+        return program(self.fields, side)
 
 
 _ready = jax.jit(ready_head, static_argnums=0)
 
 
+def program(fields: Fields, side: int):
+    """The compiled program that renders a person whose head is in windows of that side:
+    (rig, trained, behind, *batch) -> frames, heads (Renderer.dispatch)."""
+    sizes = (fields.head_size, fields.torso_size, fields.camera)
+    return _program(mesh(), *sizes, fields.samples, fields.torso is not None, side)
+
+
 @functools.lru_cache(maxsize=32)
-def _program(head_size, torso_size, camera, samples, has_torso, side):
+def _program(devices, head_size, torso_size, camera, samples, has_torso, side):
     """The compiled program of renderers of these sizes: it holds no person's arrays."""
+    del devices  # a program is for those that there were
     head, torso = HeadField(head_size), TorsoField(torso_size)
     size = camera.size
     top = torso_size.top(size)
@@ -182,12 +189,12 @@ def _program(head_size, torso_size, camera, samples, has_torso, side):
         # A CPU is fastest where one frame's samples stay in its cache.
         return jax.vmap(each)(batch) if on_accelerator() else jax.lax.map(each, batch)
 
-    return data_parallel(by_themselves(many, shared=3), donate=())
+    return data_parallel(by_themselves(many, shared=3), donate=(), split=True)
 
 
 def _hand_on(ready, count, layers):
-    frames, heads = (np.asarray(x)[:count] for x in ready)
-    yield from zip(frames, heads, strict=True) if layers else frames
+    made = [np.asarray(x)[:count] for x in (ready if layers else ready[:1])]
+    yield from zip(*made, strict=True) if layers else made[0]
 
 
 def aligned_pose(fields, codes, pose) -> Pose:

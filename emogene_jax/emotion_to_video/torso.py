@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from emogene_jax.emotion_to_video.encoding import read_planes
+from emogene_jax.parallel import full_precision
 from emogene_jax.pose.torso import undone
 
 NECK = 0.12  # how far it goes on under the head, in heights of the picture
@@ -53,12 +54,10 @@ class TorsoField(nn.Module):
         coarse = self.param("coarse_planes", small, (s.coarse, s.coarse, s.features))
         fine = self.param("fine_planes", small, (s.fine, s.fine, s.features))
         place = undone(motion, place)
-        moved = place + 0.05 * read_planes(jnp.tensordot(code, warp, 1), place)
-        flat = moved.reshape(-1, 2)
-        features = jnp.concatenate(
-            [read_planes(coarse, flat), read_planes(fine, flat)], -1
-        ).reshape(*place.shape[:-1], -1)
-        features = jnp.concatenate([features, head], -1)
+        shift = full_precision(jnp.tensordot)(code, warp, 1)
+        moved = place + 0.05 * read_planes(shift, place)
+        read = [read_planes(planes, moved) for planes in (coarse, fine)]
+        features = jnp.concatenate([*read, head], -1)
         bias = nn.Dense(s.hidden, use_bias=False, name="pose_bias")(code)
         hidden = nn.relu(nn.Dense(s.hidden, name="first")(features) + bias[:, None])
         hidden = nn.relu(nn.Dense(s.hidden, name="second")(hidden))

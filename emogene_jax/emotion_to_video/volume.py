@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from emogene_jax.emotion_to_video import occupancy
 from emogene_jax.emotion_to_video.encoding import made_once, read_nearest
 from emogene_jax.emotion_to_video.head import displacement
+from emogene_jax.parallel import full_precision
 
 BINS = 64  # looks into the occupancy grid per ray
 
@@ -99,6 +100,7 @@ def seen_density(rig, density):
     return density * rig.hull
 
 
+@full_precision
 def composite(density, features, width):
     """What rays see of their own samples, front to back.
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emogene_jax.audio.features import content_of
+from emogene_jax.input.index import Index, kept
 from emogene_jax.input.tensorflow import load_tensorflow, quiet_tfds, until_exit
 from emogene_jax.signals import EMOTIONS, UserError, listed
 
@@ -56,25 +57,28 @@ def clip_batches(
     if lengths[0] < 1:
         raise UserError(f"batch.frames: found {frames}, expected at least 1")
     clips = _open(records, split)
-    places, whole, paired = _index(clips)
-    if neutral:  # emotional clips without a neutral take say nothing of that
-        places = [place for place, keep in zip(places, paired) if keep]
-        whole = whole[paired]
-    if not places:
+    index = kept(clips.files, lambda: _index(clips))
+    # Emotional clips without a neutral take say nothing of that.
+    places = np.flatnonzero(index.paired | (not neutral))
+    if not len(places):
         raise UserError(f"{records}: found 0 clips of {split} with a neutral motion")
-    times = np.maximum(whole // lengths[-1], 1)
-    places = list(itertools.chain(*map(itertools.repeat, places, times)))
-    whole = np.repeat(whole, times)
+    times = np.maximum(index.frames[places] // lengths[-1], 1)
+    places = np.repeat(places, times)
+    whole = index.frames[places]
     buckets = np.searchsorted(lengths, whole).clip(max=len(lengths) - 1)
     schedule = functools.lru_cache(64)(bucket_schedule(buckets, batch_size, seed))
     motion = "neutral_motion" if neutral else "motion"
 
     def choose(number: int) -> tuple[tuple[str, int, int], int, int]:
-        """(place, length of its batch, position) of this host's row `number`."""
+        """((file, offset, size), length of its batch, position) of this host's row
+        `number`."""
         step, row = divmod(number, len(rows))
         bucket, chosen = schedule(step)
         position = step * batch_size + rows[row]
-        return places[chosen[rows[row]]], lengths[bucket], position
+        place = places[chosen[rows[row]]]
+        file = clips.files[index.shard[place]]
+        where = file, int(index.offset[place]), int(index.size[place])
+        return where, lengths[bucket], position
 
     def batches(start_step: int) -> Iterator[dict[str, np.ndarray]]:
         tf = load_tensorflow()
@@ -319,12 +323,8 @@ def _scan(split: _Split, decode: Callable) -> Iterator[tuple[str, Any]]:
             raise UserError(f"{file}: found {found} whole records, expected {count}")
 
 
-def _index(split: _Split) -> tuple[list[tuple[str, int, int]], np.ndarray, np.ndarray]:
-    """((file, offset, size) of each record, [records] frames of each, [records] bool:
-    whether it has a neutral motion).
-
-    It reads every record once, and so tells a damaged one before training starts.
-    """
+def _index(split: _Split) -> Index:
+    """It reads every record once, and so tells a damaged one before training starts."""
     tf = load_tensorflow()
     import tensorflow_datasets as tfds
 
@@ -338,15 +338,15 @@ def _index(split: _Split) -> tuple[list[tuple[str, int, int]], np.ndarray, np.nd
         length = tf.shape(found["f0"])[0] // 2
         return tf.strings.length(record), length, found.get(PAIRED, True)
 
-    places, frames, paired, ends = [], [], [], dict.fromkeys(split.files, 0)
+    number = {file: n for n, file in enumerate(split.files)}
+    found, ends = [], dict.fromkeys(split.files, 0)
     for file, (size, length, keep) in _scan(split, measure):
         # Before each record are its length (8 bytes) and that one's checksum (4), after
         # it its own (4).
-        places.append((file, ends[file] + 12, int(size)))
+        found.append((number[file], ends[file] + 12, size, length, keep))
         ends[file] += 12 + int(size) + 4
-        frames.append(length)
-        paired.append(keep)
-    return places, np.array(frames), np.array(paired)
+    kinds = np.int32, np.int64, np.int64, np.int32, bool
+    return Index(*map(np.array, zip(*found), kinds))
 
 
 def _read(tf, choose: Callable, number) -> list:

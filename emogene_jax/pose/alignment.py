@@ -16,12 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from emogene_jax.parallel import full_precision
 from emogene_jax.rigid import project, rotation_exp
 
 # What a correction of 1 is: so the fields' learning rate suits it, too.
 UNIT = np.array([0.02] * 3 + [0.2] * 3, np.float32)  # rad, cm
 
 
+@full_precision
 def aligned(correction, code, rotation, translation, xp=np):
     """Poses (rotation [..., 3, 3], translation [..., 3] cm) without the tracker's error.
 
@@ -34,6 +36,7 @@ def aligned(correction, code, rotation, translation, xp=np):
     return rotation, translation - shift[..., 0]
 
 
+@full_precision
 def flow(correction, code, displaced, points, pose, camera):
     """How far points [B, P, 3] cm, seen under aligned poses, move in the picture as the
     corrections change: [B, P, 2] px (column, row), zeros with their gradients.

@@ -2,7 +2,8 @@
 
 Both kinds (see loop.py) have `example()`, a batch for its shapes; `rows`, how many
 examples a step sees on all hosts; `start(step)`; `advance(state, stop)`, steps up to
-`stop`; and `waited`, the seconds in which the host had no batch to hand over.
+`stop`; `waited`, the seconds in which the host had no batch to hand over; and `program`,
+what the devices run.
 """
 
 import time
@@ -28,8 +29,8 @@ class Streamed:
             state, metrics = step(state, frozen, parallel.spread(batch))
             return state, _report(metrics)
 
-        self._advance = parallel.data_parallel(advance, (0,), deterministic)
-        self._batches, self._frozen = batches, frozen
+        self.program = parallel.data_parallel(advance, (0,), deterministic)
+        self._batches, self.frozen = batches, frozen
         self.waited = 0.0
 
     def example(self) -> Batch:
@@ -50,7 +51,7 @@ class Streamed:
         except StopIteration:
             raise UserError(f"the data ended at step {stop - 1}") from None
         self.waited += time.perf_counter() - began
-        return self._advance(state, self._frozen, parallel.shard_batch(batch))
+        return self.program(state, self.frozen, parallel.shard_batch(batch))
 
 
 class Resident:
@@ -89,16 +90,16 @@ class Resident:
 
         # XLA:CPU runs a convolution inside a loop ten times slower than outside.
         self._in_loop = parallel.on_accelerator()
-        self._advance = parallel.data_parallel(
+        self.program = parallel.data_parallel(
             many if self._in_loop else one, (0,), deterministic
         )
-        self._data, self._frozen = parallel.replicate(dict(data)), frozen
+        self.data, self.frozen = parallel.replicate(dict(data)), frozen
         self._sample = stage.sample
         self.waited = 0.0  # and so it stays
 
     def example(self) -> Batch:
         """A batch, for its shapes."""
-        batch = jax.jit(self._sample)(self._data, jax.random.key(0), 0)
+        batch = jax.jit(self._sample)(self.data, jax.random.key(0), 0)
         self.rows = _rows(batch)
         return batch
 
@@ -108,10 +109,10 @@ class Resident:
     def advance(self, state: TrainState, stop: int) -> tuple[TrainState, dict]:
         """All the steps to `stop`, in one dispatch where that pays."""
         if self._in_loop:
-            return self._advance(state, self._frozen, self._data, stop)
+            return self.program(state, self.frozen, self.data, stop)
         reports = []
         for _ in range(int(state.step), stop):
-            state, report = self._advance(state, self._frozen, self._data)
+            state, report = self.program(state, self.frozen, self.data)
             reports.append(jax.device_get(report))
             if not report["finite"]:
                 break

@@ -7,7 +7,6 @@ batches whose n-th is always the batch of step start_step + n. Both make a step 
 function of (seed, step), so that a training that was killed goes on to the same bits.
 """
 
-import functools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from emogene_jax.signals import Stage, UserError
 from emogene_jax.train.board import Board
 from emogene_jax.train.checkpoint import open_checkpoints
 from emogene_jax.train.feed import Batch, Resident, Streamed
+from emogene_jax.train.packed import packed_stage, packed_state, unpack
 from emogene_jax.train.progress import Progress
 from emogene_jax.train.speed import Speed, Trace
 from emogene_jax.train.state import (
@@ -120,7 +120,9 @@ def train(
       UserError: the checkpoint in `workdir` is of another model or seed.
     """
     transform = make_optimizer(optimizer, steps)
-    step = make_step(stage, transform, ema)
+    # Many small arrays are many launches.
+    packed = parallel.on_accelerator()
+    step = make_step(packed_stage(stage) if packed else stage, transform, ema)
     frozen = parallel.replicate(frozen)
     if callable(batch_source):
         scan_steps, feed = 1, Streamed(step, batch_source, frozen, deterministic)
@@ -145,13 +147,20 @@ def train(
             record = {"seed": seed, "metrics": {}, "seconds": 0.0}
             state = parallel.data_parallel(init, donate=())(example, initial)
         state = state._replace(key=parallel.replicate(run_key))
+        loose = parallel.data_parallel(unpack, donate=()) if packed else lambda s: s
+        if packed:
+            state = parallel.data_parallel(packed_state)(state)
         record["config"] = dict(config or record.get("config", {}))
         plan = Plan(steps, ckpt_steps, log_steps, val_steps, scan_steps)
-        judge = _validation(stage, frozen, val_batches, example, validate)
-        save = functools.partial(checkpoints.save, fixed=fixed)
+        judge = _validation(stage, frozen, val_batches, example, validate, loose)
+
+        def save(state, record):
+            checkpoints.save(loose(state), record, fixed)
+
         wanted = profile and parallel.is_main_process()
         trace = Trace(Path(workdir) / "profile", wanted)
         state = _loop(state, plan, feed, workdir, save, judge, record, label, trace)
+        state = loose(state)
     average = state.params if state.ema is None else state.ema
     return TrainResult(
         state.params, average, state.aux, record["metrics"], record["seconds"]
@@ -262,6 +271,7 @@ def _validation(
     val_batches: Sequence,
     example: Batch,
     validate: Callable | None,
+    loose: Callable,
 ):
     """state -> (scalars `val_…`, pictures), under the averaged parameters."""
     evaluate = (
@@ -269,6 +279,7 @@ def _validation(
     )
 
     def judge(state: TrainState) -> tuple[dict[str, float], dict]:
+        state = loose(state)
         params = state.params if state.ema is None else state.ema
         rows = [
             jax.device_get(evaluate(params, state.aux, frozen, batch))

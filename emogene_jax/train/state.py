@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from emogene_jax.signals import Stage, UserError
+from emogene_jax.train.packed import Packed, pack, unpack
 
 
 class TrainState(NamedTuple):
@@ -169,7 +170,7 @@ def _scale_groups(multipliers: dict[str, float]) -> optax.GradientTransformation
     used: set[str] = set()
 
     def init(params):
-        jax.tree_util.tree_map_with_path(factor, params)
+        jax.tree_util.tree_map_with_path(factor, unpack(params))
         if unused := set(multipliers) - used:
             raise UserError(
                 f"optimizer.multipliers: no parameter matches {sorted(unused)}"
@@ -179,6 +180,7 @@ def _scale_groups(multipliers: dict[str, float]) -> optax.GradientTransformation
     def update(updates, state, params=None):
         del params
         scale = lambda path, leaf: leaf * factor(path, leaf)  # noqa: E731
-        return jax.tree_util.tree_map_with_path(scale, updates), state
+        scaled = jax.tree_util.tree_map_with_path(scale, unpack(updates))
+        return pack(scaled) if isinstance(updates, Packed) else scaled, state
 
     return optax.GradientTransformation(init, update)

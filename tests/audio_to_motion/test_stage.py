@@ -5,6 +5,7 @@ import numpy as np
 import optax
 import pytest
 
+from emogene_jax import parallel
 from emogene_jax.audio_to_motion.batch import (
     disturb,
     draw_neighbours,
@@ -361,3 +362,24 @@ def test_pictures_show_what_is_valid_and_move(expert):
     assert np.abs(np.diff(shown["motion"].astype(int), axis=0)).max() > 100
     found = STAGES["lip_sync"].images(expert["params"], expert["aux"], None, batch)
     assert found["confidence"].shape[0] == 4 * (12 - 4)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_eight_accelerators_learn_what_a_cpu_does(
+    name, expert, on_an_accelerator, use_devices
+):
+    stage, batch = STAGES[name], make_batch(8)
+    told = jax.jit(stage.init)(jax.random.key(0), batch)
+    told = *told, expert if name == "audio_to_motion" else None
+
+    def gradient(*told):
+        return jax.grad(stage.loss, has_aux=True)(*told, jax.random.key(1), 0)[0]
+
+    before = jax.jit(gradient)(*told, batch)
+    on_an_accelerator()
+    use_devices(8)
+    step = parallel.data_parallel(gradient, donate=())
+    after = step(*parallel.replicate(told), parallel.shard_batch(batch))
+    before, after = jax.device_get((before, after))
+    difference = optax.tree.norm(optax.tree.sub(before, after))
+    assert difference < 1e-4 * optax.tree.norm(before)

@@ -38,14 +38,18 @@ def test_a_check_that_breaks_is_a_row():
 
 @pytest.mark.parametrize(
     ("version", "rate", "state"),
-    [("0.10.2", 1e6, "bad"), ("0.10.2", 1e10, "ok"), ("0.12.0.1", 1e10, "ok")],
+    [
+        ("0.10.2", {1: 1e6, 3: 1e6, 8: 1e10}, "bad"),  # rows of 8 are vectors
+        ("0.10.2", {1: 1e10, 3: 1e10, 8: 1e10}, "ok"),
+        ("0.12.0.1", {1: 1e10, 3: 1e10, 8: 1e10}, "ok"),
+    ],
 )
 def test_slow_scatters_on_a_gpu_are_found(monkeypatch, version, rate, state):
     import jax
 
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(jax.lib, "__version__", version)
-    monkeypatch.setattr(doctor, "scatter_adds_per_second", lambda: rate)
+    monkeypatch.setattr(doctor, "scatter_adds_per_second", rate.get)
     ((_, found, text),) = doctor._scatter()
     assert found == state and ("known" in text) == (state == "bad")
 

@@ -126,3 +126,36 @@ def test_what_is_made_once_hides_no_nan():
     np.testing.assert_array_equal(jax.jit(double)(x), 2 * x)
     assert jnp.isnan(double(x.at[0, 0].set(jnp.nan))).all()
     assert jnp.isnan(double(x.at[1, 0].set(jnp.nan))[1, 0])
+
+
+def test_an_accelerator_reads_and_learns_what_a_cpu_does(on_an_accelerator):
+    """Values, and the gradients of tables, of places and of shares."""
+    grids = jnp.asarray(RNG.normal(size=(2, 3, 4, 5, 3)), jnp.float32)
+    xyz = jnp.asarray(RNG.uniform(-0.2, 1.2, (2, 9, 3)), jnp.float32)
+    share = jnp.asarray(RNG.uniform(0, 1, (2, 9)), jnp.float32)
+    planes = jnp.asarray(RNG.normal(size=(2, 3, 4, 5, 8)), jnp.float32)
+    uv = jnp.asarray(RNG.uniform(-0.2, 1.2, (2, 3, 9, 2)), jnp.float32)
+    calls = {
+        read_grid: (grids, xyz, share),
+        read_nearest: (grids, xyz, share),
+        read_planes: (planes, uv),
+        lambda *told: sum_planes(told[:2], told[2], jnp.tanh): (
+            *planes[0, :2],
+            uv[0, :2],
+        ),
+    }
+
+    def learned(read, told):
+        def value(*told):
+            return jnp.sum(jnp.sin(read(*told)))
+
+        places = tuple(range(len(told)))
+        return read(*told), jax.grad(value, places)(*told)
+
+    before = [learned(*call) for call in calls.items()]
+    on_an_accelerator()
+    after = [learned(*call) for call in calls.items()]
+    jax.tree.map(
+        lambda one, other: np.testing.assert_allclose(one, other, atol=1e-5),
+        *(before, after),
+    )

@@ -2,10 +2,12 @@
 
 import itertools
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emogene_jax.audio.features import LOG_MEL
+from emogene_jax.input import batches as batching
 from emogene_jax.input.batches import (
     bucket_schedule,
     clip_batches,
@@ -307,3 +310,39 @@ def test_what_can_no_longer_be_read_is_told(folder, tmp_path):
     with pytest.raises(UserError, match="records can't be read any more.*No such file"):
         for _ in range(100):
             next(batches)
+
+
+def test_a_corpus_is_read_once_to_find_its_records(folder, tmp_path, monkeypatch):
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    for beside in copy.rglob(".*.npz"):
+        beside.unlink()
+    first = next(iter(clip_batches(copy, batch_size=4, frames=8)(3)))
+    scan, scanned = batching._scan, []
+    monkeypatch.setattr(batching, "_scan", lambda *a: scanned.append(a) or scan(*a))
+    again = next(iter(clip_batches(copy, batch_size=4, frames=8)(3)))
+    assert not scanned
+    for name, array in first.items():
+        np.testing.assert_array_equal(again[name], array)
+    # Neither a damaged index nor one of other files counts.
+    (beside,) = copy.rglob(".*.npz")
+    for spoil in (
+        lambda: beside.write_bytes(b"PK"),
+        lambda: os.utime(next(copy.rglob("[!.]*train.tfrecord*")), (1, 1)),
+    ):
+        spoil()
+        scanned.clear()
+        clip_batches(copy, batch_size=4, frames=8)
+        assert len(scanned) == 1
+
+
+def test_a_million_clips_are_opened_within_a_minute(folder, monkeypatch):
+    from emogene_jax.input import index
+
+    made = batching._index(batching._open(folder, "train"))
+    times = -(-1_000_000 // len(made.frames))
+    many = index.Index(*(np.tile(part, times) for part in made))
+    monkeypatch.setattr(batching, "kept", lambda files, make: many)
+    began = time.perf_counter()
+    batch = next(iter(clip_batches(folder, batch_size=64, frames=(8, 16))(5000)))
+    assert len(batch["content"]) == 64
+    assert time.perf_counter() - began < 60
