@@ -202,13 +202,14 @@ def _train(args):
 
 
 def _evaluate(args):
-    must_exist(args.reference, *args.generated, what="a video")
+    must_exist(args.reference, *args.generated, what="a video or a folder of videos")
     must_exist(args.face_model, what="a face model bundle (face_landmarker.task)")
+    must_exist(args.weights, what="a folder of parameters")
     if args.out is not None:
-        must_be_writable(args.out, folder=False)
-    from emogene_jax.evaluate.compare import evaluate
+        must_be_writable(args.out, folder=Path(args.out).suffix != ".json")
+    from emogene_jax.commands.evaluate import evaluate
 
-    evaluate(args.reference, args.generated, args.out, args.face_model)
+    evaluate(args.reference, args.generated, args.out, args.face_model, args.weights)
 
 
 def _import(args):
@@ -326,6 +327,28 @@ def _add_talk(talk):
     talk.add_argument("--face-model", metavar="FILE")
 
 
+def _add_evaluate(evaluate):
+    evaluate.add_argument("--reference", required=True, metavar="VIDEO|FOLDER")
+    evaluate.add_argument(
+        "--generated",
+        required=True,
+        nargs="+",
+        metavar="VIDEO|FOLDER",
+        help="one a method; videos in a folder are called like their references",
+    )
+    evaluate.add_argument(
+        "--out",
+        metavar="FILE.json|FOLDER",
+        help="a folder gets a page, tables (.md), every clip (.csv) and metrics.json",
+    )
+    evaluate.add_argument("--face-model", metavar="FILE")
+    evaluate.add_argument(
+        "--weights",
+        metavar="FOLDER",
+        help="with pt_inception-2015-12-05-6726825d.pth (FID), syncnet_v2.model",
+    )
+
+
 def _add_research_commands(command):
     train = command("train", _train, "one stage, on one or many devices")
     train.add_argument(
@@ -341,11 +364,9 @@ def _add_research_commands(command):
         help="leave a trace of some steps in DIR/profile (TensorBoard, Perfetto)",
     )
 
-    evaluate = command("evaluate", _evaluate, "PSNR, SSIM, LMD of videos")
-    evaluate.add_argument("--reference", required=True, metavar="REF.mp4")
-    evaluate.add_argument("--generated", required=True, nargs="+", metavar="GEN.mp4")
-    evaluate.add_argument("--out", metavar="FILE.json")
-    evaluate.add_argument("--face-model", metavar="FILE")
+    _add_evaluate(
+        command("evaluate", _evaluate, "videos against true ones, in numbers")
+    )
 
     weights = command("import", _import, "official PyTorch weights -> a work directory")
     weights.add_argument("checkpoint", metavar="CHECKPOINT")

@@ -7,7 +7,7 @@ import numpy as np
 from emogene_jax import pipeline
 from emogene_jax.audio.features import audio_features
 from emogene_jax.evaluate.reconstruction import evaluate_fields
-from emogene_jax.evaluate.report import metrics_table, write_report
+from emogene_jax.evaluate.report import metrics_table, training_curves, write_report
 from emogene_jax.landmarks import MOUTH
 from emogene_jax.recipes.recipe import model_of
 from emogene_jax.signals import EMOTIONS
@@ -104,8 +104,8 @@ def write_page(out: Path, videos, sheet: Path, metrics: dict, work: Path) -> Non
     write_report(
         out,
         videos,
-        sheet,
-        curves,
+        [("frames of every video", sheet)],
+        training_curves(curves),
         [metrics_table(metrics, "On a sentence and frames that no stage learned from")],
         notes=[
             "One sentence, one seed, one head motion: only the emotion differs from "

@@ -5,7 +5,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from emogene_jax.evaluate.report import MEANINGS, metrics_table, write_report
+from emogene_jax.evaluate.report import (
+    MEANINGS,
+    metrics_table,
+    training_curves,
+    write_report,
+)
 
 
 @pytest.fixture
@@ -30,8 +35,8 @@ def page(folder):
         ("A & B", ("x", "y <z>"), [("<b>", 7), (float("nan"), None)]),
     ]
     videos = [(path.stem, path) for path in sorted((folder / "videos").iterdir())]
-    sheet = folder / "sheet.png"
-    index = write_report(folder, videos, sheet, curves, tables, ["Said & done."])
+    sheets, curves = [("sheet", folder / "sheet.png")], training_curves(curves)
+    index = write_report(folder, videos, sheets, curves, tables, ["Said & done."])
     return index.read_text(encoding="utf-8")
 
 
