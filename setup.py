@@ -68,7 +68,7 @@ setup(
         "emogene_jax.configs",
     ],
     package_dir={"emogene_jax.configs": "configs"},
-    package_data={"emogene_jax": ["*/*.npy", "*/*.safetensors"]},
+    package_data={"emogene_jax": ["*/*.npy", "*/*.safetensors", "*/*.html"]},
     install_requires=CORE,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["emogene = emogene_jax.cli:main"]},

@@ -212,6 +212,16 @@ def _evaluate(args):
     evaluate(args.reference, args.generated, args.out, args.face_model, args.weights)
 
 
+def _study(args):
+    arguments.check_study(args)
+    from emogene_jax.commands import study
+
+    if args.summarise is None:
+        study.make_study(args.methods, args.out, args.seed)
+    else:
+        study.summarise(args.summarise, args.results, args.out)
+
+
 def _import(args):
     must_exist(args.checkpoint, what="a checkpoint")
     must_be_writable(args.out, folder=True)
@@ -327,28 +337,6 @@ def _add_talk(talk):
     talk.add_argument("--face-model", metavar="FILE")
 
 
-def _add_evaluate(evaluate):
-    evaluate.add_argument("--reference", required=True, metavar="VIDEO|FOLDER")
-    evaluate.add_argument(
-        "--generated",
-        required=True,
-        nargs="+",
-        metavar="VIDEO|FOLDER",
-        help="one a method; videos in a folder are called like their references",
-    )
-    evaluate.add_argument(
-        "--out",
-        metavar="FILE.json|FOLDER",
-        help="a folder gets a page, tables (.md), every clip (.csv) and metrics.json",
-    )
-    evaluate.add_argument("--face-model", metavar="FILE")
-    evaluate.add_argument(
-        "--weights",
-        metavar="FOLDER",
-        help="with pt_inception-2015-12-05-6726825d.pth (FID), syncnet_v2.model",
-    )
-
-
 def _add_research_commands(command):
     train = command("train", _train, "one stage, on one or many devices")
     train.add_argument(
@@ -364,9 +352,12 @@ def _add_research_commands(command):
         help="leave a trace of some steps in DIR/profile (TensorBoard, Perfetto)",
     )
 
-    _add_evaluate(
+    arguments.add_evaluate(
         command("evaluate", _evaluate, "videos against true ones, in numbers")
     )
+
+    study = command("study", _study, "a page on which people rate videos; its summary")
+    arguments.add_study(study)
 
     weights = command("import", _import, "official PyTorch weights -> a work directory")
     weights.add_argument("checkpoint", metavar="CHECKPOINT")

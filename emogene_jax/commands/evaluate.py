@@ -94,11 +94,11 @@ def find_clips(reference: Path, generated: list) -> tuple[dict, dict, list[str]]
     Raises:
       UserError: nothing is left to compare.
     """
-    references = _videos(reference)
+    references = find_videos(reference)
     methods, notes = {}, []
-    for name, path in _names(generated).items():
+    for name, path in method_names(generated).items():
         if path.is_dir():
-            methods[name] = _videos(path)
+            methods[name] = find_videos(path)
         elif reference.is_dir():
             raise UserError(f"{path}: is a file, expected a folder as {reference} is")
         else:
@@ -127,7 +127,7 @@ def _listed(names: list[str]) -> str:
     return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
 
 
-def _videos(path: Path) -> dict[str, Path]:
+def find_videos(path: Path) -> dict[str, Path]:
     """{name without its end: video} of a folder, in order; of a file, itself."""
     if not path.is_dir():
         return {path.stem: path}
@@ -143,7 +143,7 @@ def _videos(path: Path) -> dict[str, Path]:
     return found
 
 
-def _names(paths: list) -> dict[str, Path]:
+def method_names(paths: list) -> dict[str, Path]:
     """Methods by their file's or folder's name; by the whole path where names repeat."""
     stems = [Path(path).stem for path in paths]
     return {
@@ -253,8 +253,8 @@ def _write_folder(out: Path, result, text: str, found, seen, methods) -> None:
     notes = _notes(result)
     if len(seen) > len(shown):
         notes.append(f"the page shows the first {SHOWN} of {len(seen)} clips")
-    _write_text(out / "tables.md", text + "\n")
-    _write_text(out / "clips.csv", tables.to_csv(result))
+    write_text(out / "tables.md", text + "\n")
+    write_text(out / "clips.csv", tables.to_csv(result))
     write_json(out / "metrics.json", result)
     about = [
         (m["label"], m["better"], m["resolution"], m["alignment"], m["meaning"])
@@ -264,7 +264,7 @@ def _write_folder(out: Path, result, text: str, found, seen, methods) -> None:
         out,
         videos,
         strips,
-        Curves("Frame by frame", "frames", _plots(found, shown)),
+        Curves("Over time", "frames", _plots(found, shown)),
         [
             ("As the paper's Table I", *tables.paper_table(result["methods"])),
             (
@@ -280,7 +280,7 @@ def _write_folder(out: Path, result, text: str, found, seen, methods) -> None:
         ],
         notes,
         title="EmoGene: evaluation",
-        summary=f"{len(methods)} methods, {len(seen)} clips; mean [95 % interval].",
+        summary=f"Methods: {len(methods)}. Clips: {len(seen)}. Mean [95 % interval].",
         footer="Videos on this page show filmed and synthetic frames side by side.",
         wide=True,
     )
@@ -335,7 +335,8 @@ def _plots(found: dict, shown: list[str]) -> dict[str, dict[str, list]]:
     return plots
 
 
-def _write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """A text file, whole or not at all."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
