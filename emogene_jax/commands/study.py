@@ -23,7 +23,10 @@ from emogene_jax.signals import UserError
 
 # The paper's own: key: (title, question).
 CRITERIA = {
-    "emotion": ("Emotional accuracy", "Does the face show the emotion it is meant to?"),
+    "emotion": (
+        "Emotional accuracy",
+        "Does the face show the emotion that is meant?",
+    ),
     "sync": ("Lip synchronization", "Do the lips say what you hear?"),
     "realism": ("Video realism", "Could this be a recording of a person?"),
     "quality": ("Video quality", "Is the picture sharp, clean and steady?"),
