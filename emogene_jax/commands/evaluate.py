@@ -20,8 +20,6 @@ from emogene_jax.evaluate.compare import (
     check_shape,
     compare,
     load_tools,
-    pairs,
-    resized,
     watch_reference,
 )
 from emogene_jax.evaluate.report import Curves, write_report
@@ -244,11 +242,13 @@ def _write_folder(out: Path, result, text: str, found, seen, methods) -> None:
     for clip in shown:
         paths = [videos_of[clip] for videos_of in methods.values()]
         label = f"{clip}: {', '.join(order)}" if len(shown) > 1 else ", ".join(order)
-        video = out / "videos" / f"{clip}.mp4"
-        write_video(video, side_by_side(seen[clip], paths), sound=_sound(seen[clip]))
+        video, strip = out / "videos" / f"{clip}.mp4", out / "strips" / f"{clip}.png"
+        count = min(clips[clip].frames for clips in found.values())
+        kept: list[np.ndarray] = []
+        frames = _some_kept(side_by_side(seen[clip], paths), count, kept)
+        write_video(video, frames, sound=_sound(seen[clip]))
+        _strip(kept, len(order)).save(strip)
         videos.append((label, video))
-        strip = out / "strips" / f"{clip}.png"
-        _strip(seen[clip], paths, found, clip).save(strip)
         strips.append((f"{label}, from above", strip))
     notes = _notes(result)
     if len(seen) > len(shown):
@@ -299,26 +299,31 @@ def side_by_side(reference: Reference, paths: list) -> Iterator[np.ndarray]:
     size = PICTURE, round(PICTURE * width / height / 2) * 2
     videos = [iter_frames(path) for path in paths]
     black = np.zeros((*size, 3), np.uint8)
+
+    def small(frame):
+        picture = Image.fromarray(frame)
+        return np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR))
+
     for frame in iter_frames(reference.path):
         others = [next(video, None) for video in videos]
-        row = [black if x is None else resized(x, size) for x in (frame, *others)]
+        row = [black if x is None else small(x) for x in (frame, *others)]
         yield np.concatenate(row, 1)
 
 
-def _strip(reference: Reference, paths: list, found: dict, clip: str) -> Image.Image:
-    """STRIP moments, evenly apart: the reference's frames above each method's."""
-    count = min(clips[clip].frames for clips in found.values())
+def _some_kept(rows: Iterator, count: int, kept: list) -> Iterator[np.ndarray]:
+    """The same rows; STRIP of the first `count`, evenly apart, are put into `kept`."""
     chosen = np.linspace(0, count - 1, min(STRIP, count)).round().astype(int)
-    height, width = reference.size
-    size = PICTURE // 2, round(PICTURE / 2 * width / height)
-    rows = []
-    for number, path in enumerate(paths):
-        both = [pair for t, pair in enumerate(pairs(reference, path)) if t in chosen]
-        small = [[resized(frame, size) for frame in pair] for pair in both]
-        if number == 0:
-            rows.append(np.concatenate([pair[0] for pair in small], 1))
-        rows.append(np.concatenate([pair[1] for pair in small], 1))
-    return Image.fromarray(np.concatenate(rows))
+    for number, row in enumerate(rows):
+        if number in chosen:
+            kept.append(row)
+        yield row
+
+
+def _strip(rows: list[np.ndarray], videos: int) -> Image.Image:
+    """Moments in a row, half as large: the reference's above each method's."""
+    moments = [np.concatenate(np.split(row, videos, 1), 0) for row in rows]
+    picture = Image.fromarray(np.concatenate(moments, 1))
+    return picture.resize((picture.width // 2, picture.height // 2))
 
 
 def _plots(found: dict, shown: list[str]) -> dict[str, dict[str, list]]:
