@@ -5,10 +5,13 @@ import platform
 import time
 from pathlib import Path
 
+import numpy as np
+
 from emogene_jax import __version__, parallel
 from emogene_jax.avatar.assemble import Parts, assemble, matching_fields
 from emogene_jax.avatar.file import Avatar, save_avatar
 from emogene_jax.evaluate.reconstruction import evaluate_fields
+from emogene_jax.evaluate.report import metrics_table, training_curves, write_report
 from emogene_jax.folders import write_json
 from emogene_jax.portrait.cut import parted
 from emogene_jax.portrait.pack import load_portrait
@@ -76,12 +79,43 @@ def save_and_judge(avatar: Avatar, training, held, out: Path, face_model, more) 
     metrics = evaluate_fields(avatar.fields, shown, out, face_model, held is not None)
     metrics |= {k: round(v(), 1) if callable(v) else v for k, v in more.items()}
     metrics |= {"device": parallel.describe(), "versions": versions()}
+    write_page(out, metrics, held)
     write_json(out / "metrics.json", metrics)
     scores = {name: round(value, 2) for name, value in metrics.get("psnr", {}).items()}
     told = f", held-out PSNR {scores}" if scores else ""
     for name, reason in metrics.get("absent", {}).items():
         told += f"; no {name}: {reason}"
     return told
+
+
+def write_page(out: Path, metrics: dict, held) -> None:
+    """index.html of an avatar: what was held out, filmed beside rendered (heldout.mp4),
+    curves of what was trained in out/.work, numbers."""
+    from emogene_jax.media.video import iter_frames, write_video
+
+    videos = []
+    if held is not None:
+        shown = iter_frames(out / "heldout.mkv")
+        beside = (np.concatenate(pair, 1) for pair in zip(held.frames, shown))
+        sound = held.waveform if len(held.waveform) else None
+        write_video(out / "heldout.mp4", beside, sound)
+        videos.append(("held out: filmed, rendered", out / "heldout.mp4"))
+    absent = metrics.get("absent", {}).items()
+    write_report(
+        out,
+        videos,
+        [("rendered above filmed", out / "preview.png")],
+        training_curves(out / ".work", metrics.get("train_seconds", {})),
+        [metrics_table(metrics, "On frames that nothing was learned from")],
+        notes=[
+            *(f"No {name}: {reason}" for name, reason in absent),
+            f"Made on {metrics['device']}.",
+        ],
+        title="EmoGene: an avatar",
+        summary="Head, torso and expression as tracked in the filmed frames, rendered.",
+        footer="This page shows filmed and synthetic frames side by side.",
+        wide=True,
+    )
 
 
 def versions() -> dict:

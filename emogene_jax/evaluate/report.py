@@ -7,12 +7,13 @@ relative files beside it. It is well-formed XML too, so that a test can read it.
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
 from emogene_jax import __version__
+from emogene_jax.train.board import read_curves
 
 # What each key of metrics.json means, in plain words.
 MEANINGS = {
@@ -48,9 +49,13 @@ class Curves(NamedTuple):
     ]  # {plot: {line: points}}
 
 
-def training_curves(losses: Mapping[str, Sequence[tuple[int, float]]]) -> Curves:
-    """Curves of {name: [(step, value)]}, e.g. the loss of every stage."""
-    return Curves("Training", "steps", {name: {"": p} for name, p in losses.items()})
+def training_curves(work: Path, stages: Iterable[str]) -> Curves:
+    """The losses of stages that were trained in work directories work/STAGE."""
+    losses = {}
+    for stage in stages:
+        points = read_curves(work / stage / "board").get("loss", [])
+        losses[f"{stage.replace('_', ' ')}: loss"] = {"": points}
+    return Curves("Training", "steps", losses)
 
 
 def write_report(

@@ -1,5 +1,7 @@
 """The built-in expert on videos, and what it can't judge."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,26 @@ def test_silence_and_short_clips_are_said():
         lip_sync.lip_sync(0 * take.waveform, seen(take.neutral_motion), "clip.mp4")
     with pytest.raises(UserError, match="too short"):
         lip_sync.lip_sync(take.waveform, seen(take.neutral_motion[:20]), "clip.mp4")
+
+
+def test_filmed_lips_with_their_own_sound_late_or_another(shared):
+    """Eight seconds of a man whom the expert has not learned from."""
+    from emogene_jax.audio.load import load_audio
+    from emogene_jax.corpora.watch import seen_of
+    from emogene_jax.face.tracking import track_video
+    from emogene_jax.media.video import iter_frames
+
+    video = shared / "data" / "portrait" / "german_20s.mp4"
+    model = shared / "data" / "models" / "face_landmarker.task"
+    track = track_video(islice(iter_frames(video), 200), model)
+    face = seen_of(track, (512, 512), 25.0, model)
+    sound, length = load_audio(video), 200 * 640
+    late = np.concatenate([np.zeros(5 * 640, np.float32), sound])[:length]
+    heard = {"own": sound[:length], "late": late, "other": sound[-length:]}
+    found = {name: lip_sync.lip_sync(x, face, name) for name, x in heard.items()}
+    assert found["own"]["offset"] == 0 and found["late"]["offset"] == 5
+    assert found["other"]["confidence"] < 0.6 * found["own"]["confidence"]
+    assert found["own"]["distance"] < found["other"]["distance"]
 
 
 def test_distance_is_between_embeddings_of_length_one():
