@@ -188,15 +188,21 @@ def _measure(references: dict, methods: dict, tools: Tools):
 def _row(clips: dict[str, Clip]) -> dict:
     """What is told of a method."""
     several = len(clips) > 1
+    notes = [
+        f"{name}: {note}" if several else note
+        for name, clip in clips.items()
+        for note in clip.notes
+    ]
+    shown = sum(len(clip.features) for clip in clips.values())
+    if shown:
+        notes.append(
+            f"FID is of {shown} frames: compare it with others of as many only"
+        )
     return {
         **tables.summarise(list(clips.values())),
         "compared": len(clips),
         "frames": sum(clip.frames for clip in clips.values()),
-        "notes": [
-            f"{name}: {note}" if several else note
-            for name, clip in clips.items()
-            for note in clip.notes
-        ],
+        "notes": notes,
         "per_clip": {
             name: {"frames": clip.frames, "values": tables.clip_values(clip)}
             for name, clip in clips.items()

@@ -57,7 +57,11 @@ METRICS = {
         "the NeRF line's; MediaPipe's points, of the reference's size",
     ),
     "aligned_lmd": Metric(
-        "M-/F-LMD", "px", -1, _CROP, "EAT's; MediaPipe's points, not dlib's"
+        "M-/F-LMD",
+        "px",
+        -1,
+        _CROP,
+        "EAT's; frames by number; MediaPipe's points",
     ),
     "sync": Metric(
         "sync",
