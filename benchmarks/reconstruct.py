@@ -30,8 +30,14 @@ import timing
 from emogene_jax.avatar.file import load_avatar
 from emogene_jax.emotion_to_video.render import Renderer
 from emogene_jax.evaluate import tables
-from emogene_jax.evaluate.compare import Reference, compare, load_tools, watch_reference
-from emogene_jax.evaluate.metrics import by_region
+from emogene_jax.evaluate.compare import (
+    Clip,
+    Reference,
+    compare,
+    load_tools,
+    watch_reference,
+)
+from emogene_jax.evaluate.metrics import frame_maps, frame_scores
 from emogene_jax.evaluate.reconstruction import before_the_truth, rerender
 from emogene_jax.folders import read_json
 from emogene_jax.pipeline import neutral_motion
@@ -130,7 +136,7 @@ def reconstruct(avatar: Path, data: Path, work: Path, tools) -> tuple[dict, dict
         )
     files = avatar.glob("*.safetensors")
     told = {
-        "reference": {k: tables.rounded(v) for k, v in reference.values.items()},
+        "reference": tables.clip_values(Clip({}, reference.values, 0, [], [], [])),
         "absent": tools.absent,
         "size": person.fields.camera.size,
         "training_frames": cut["frames"] - cut["held_out"],
@@ -146,11 +152,11 @@ def reconstruct(avatar: Path, data: Path, work: Path, tools) -> tuple[dict, dict
 def measure(reference: Reference, frames, heads, held, path: Path, tools) -> dict:
     """All numbers of rendered frames [T, H, W, 3] and their heads [T, H, W, 4]."""
     clip = compare(reference, write(path, frames, held.waveform), tools)
-    found = tables.summarise([clip])
-    before = by_region(held.frames, before_the_truth(heads, held), {"head": None})
-    for metric, regions in before.items():
-        found[metric] |= tables.rounded(regions)
-    return found | {"notes": clip.notes}
+    pairs = zip(held.frames, before_the_truth(heads, held), strict=True)
+    scores = [frame_scores(frame_maps(*pair), {"head": None})["head"] for pair in pairs]
+    for metric in ("psnr", "ssim"):
+        clip.curves[metric]["head"] = np.array([score[metric] for score in scores])
+    return tables.summarise([clip]) | {"notes": clip.notes}
 
 
 def write(path: Path, frames: np.ndarray, waveform: np.ndarray) -> Path:

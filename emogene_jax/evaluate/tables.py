@@ -198,11 +198,6 @@ def _mean(clip: Clip, metric: str, region: str) -> float | None:
     return None if np.isnan(line).all() else float(np.nanmean(line))
 
 
-def rounded(values: dict[str, float]) -> dict[str, float]:
-    """Numbers to what can be told apart."""
-    return {name: round(float(value), 4) for name, value in values.items()}
-
-
 def _put(tree: dict, metric: str, region: str, value) -> None:
     tree.setdefault(metric, {})[region] = value
 
