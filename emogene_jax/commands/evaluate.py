@@ -69,7 +69,7 @@ def evaluate(
         "rules": RULES,
         "absent": tools.absent,
         "about": tables.about(f"{r.size[1]}x{r.size[0]}" for r in seen.values()),
-        "notes": dropped + [f"reference: {n}" for r in seen.values() for n in r.notes],
+        "notes": dropped + [f"true {c}: {n}" for c, r in seen.items() for n in r.notes],
         "reference_values": _reference_values(seen),
         "methods": {name: _row(clips) for name, clips in found.items()},
     }

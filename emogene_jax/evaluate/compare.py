@@ -103,6 +103,7 @@ def watch_reference(path, tools: Tools, progress: Callable = lambda: None) -> Re
             yield frame
 
     track, notes = _track(frames(), tools, path)
+    notes = _rate(video_info(path)) + notes
     size = tuple(size)
     values = {}
     if track is not None:
@@ -296,9 +297,8 @@ def _some(reference: Reference, path, landmarks, count: int) -> Iterator[tuple]:
 
 def _notes(path, reference: Reference, lengths: np.ndarray) -> list[str]:
     """What the rules had to do to a video; lengths = its frames, the reference's."""
-    info, notes = video_info(path), []
-    if abs(info["fps"] - FPS) > 0.01:
-        notes.append(f"{info['fps']:.4g} fps brought to {FPS}: the nearest picture")
+    info = video_info(path)
+    notes = _rate(info)
     size = info["height"], info["width"]
     if size != reference.size:
         (height, width), (true_height, true_width) = size, reference.size
@@ -309,3 +309,10 @@ def _notes(path, reference: Reference, lengths: np.ndarray) -> list[str]:
             f"{lengths.min()} were compared"
         )
     return notes
+
+
+def _rate(info: dict) -> list[str]:
+    """A note, where a video has another rate than the one that is compared at."""
+    if abs(info["fps"] - FPS) <= 0.01:
+        return []
+    return [f"{info['fps']:.4g} fps brought to {FPS}: the nearest picture"]

@@ -103,6 +103,7 @@ def test_other_sizes_lengths_and_rates_are_said(truth, tools, write, monkeypatch
     monkeypatch.setattr(compare, "video_info", lambda path: slow)
     clip = compare.compare(reference, path, tools)
     assert clip.notes == ["29.97 fps brought to 25: the nearest picture"]
+    assert compare.watch_reference(path, tools).notes == clip.notes
 
 
 def test_a_black_frame_counts_where_it_can_and_is_said(truth, tools, write):
