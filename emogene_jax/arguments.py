@@ -1,5 +1,6 @@
 """What can be seen of arguments before anything heavy is imported: the values that
-argparse reads, and files that must be there, or that must be writable."""
+argparse reads, and files that must be there, or that must be writable; and the options of
+the commands that measure."""
 
 import argparse
 import math
@@ -102,3 +103,52 @@ def must_be_writable(path: str, folder: bool) -> None:
             pass
     except OSError as error:
         raise UserError(f"{path}: can't be written ({error.strerror})") from None
+
+
+def add_evaluate(evaluate: argparse.ArgumentParser) -> None:
+    """The options of `emogene evaluate`."""
+    evaluate.add_argument("--reference", required=True, metavar="VIDEO|FOLDER")
+    evaluate.add_argument(
+        "--generated",
+        required=True,
+        nargs="+",
+        metavar="VIDEO|FOLDER",
+        help="one a method; videos in a folder are called like their references",
+    )
+    evaluate.add_argument(
+        "--out",
+        metavar="FILE.json|FOLDER",
+        help="a folder gets a page, tables (.md), every clip (.csv) and metrics.json",
+    )
+    evaluate.add_argument("--face-model", metavar="FILE")
+    evaluate.add_argument(
+        "--weights",
+        metavar="FOLDER",
+        help="with pt_inception-2015-12-05-6726825d.pth (FID), syncnet_v2.model",
+    )
+
+
+def add_study(study: argparse.ArgumentParser) -> None:
+    """The options of `emogene study`."""
+    study.add_argument(
+        "methods", nargs="*", metavar="VIDEO|FOLDER", help="one a method, names unseen"
+    )
+    study.add_argument("--out", metavar="FOLDER|FILE.json")
+    study.add_argument("--seed", type=seed, default=0, metavar="N")
+    study.add_argument("--summarise", metavar="STUDY", help="the folder of a study")
+    study.add_argument(
+        "--results", nargs="+", metavar="FILE|FOLDER", help="what people saved of it"
+    )
+
+
+def check_study(args: argparse.Namespace) -> None:
+    """Raises UserError where `emogene study` is asked for neither thing it does."""
+    summary = args.summarise is not None
+    if summary != (args.results is not None) or summary == bool(args.methods):
+        raise UserError("expected methods and --out, or --summarise with --results")
+    if args.out is None and not summary:
+        raise UserError("expected --out FOLDER, for the page")
+    must_exist(*args.methods, what="a video or a folder of videos")
+    must_exist(args.summarise, *args.results or (), what="a study and results of it")
+    if args.out is not None:
+        must_be_writable(args.out, folder=not summary)

@@ -202,13 +202,24 @@ def _train(args):
 
 
 def _evaluate(args):
-    must_exist(args.reference, *args.generated, what="a video")
+    must_exist(args.reference, *args.generated, what="a video or a folder of videos")
     must_exist(args.face_model, what="a face model bundle (face_landmarker.task)")
+    must_exist(args.weights, what="a folder of parameters")
     if args.out is not None:
-        must_be_writable(args.out, folder=False)
-    from emogene_jax.evaluate.compare import evaluate
+        must_be_writable(args.out, folder=Path(args.out).suffix != ".json")
+    from emogene_jax.commands.evaluate import evaluate
 
-    evaluate(args.reference, args.generated, args.out, args.face_model)
+    evaluate(args.reference, args.generated, args.out, args.face_model, args.weights)
+
+
+def _study(args):
+    arguments.check_study(args)
+    from emogene_jax.commands import study
+
+    if args.summarise is None:
+        study.make_study(args.methods, args.out, args.seed)
+    else:
+        study.summarise(args.summarise, args.results, args.out)
 
 
 def _import(args):
@@ -341,11 +352,12 @@ def _add_research_commands(command):
         help="leave a trace of some steps in DIR/profile (TensorBoard, Perfetto)",
     )
 
-    evaluate = command("evaluate", _evaluate, "PSNR, SSIM, LMD of videos")
-    evaluate.add_argument("--reference", required=True, metavar="REF.mp4")
-    evaluate.add_argument("--generated", required=True, nargs="+", metavar="GEN.mp4")
-    evaluate.add_argument("--out", metavar="FILE.json")
-    evaluate.add_argument("--face-model", metavar="FILE")
+    arguments.add_evaluate(
+        command("evaluate", _evaluate, "videos against true ones, in numbers")
+    )
+
+    study = command("study", _study, "a page on which people rate videos; its summary")
+    arguments.add_study(study)
 
     weights = command("import", _import, "official PyTorch weights -> a work directory")
     weights.add_argument("checkpoint", metavar="CHECKPOINT")

@@ -47,7 +47,13 @@ LEAN_PACKAGES = {
     *("absl", "PIL", "emogene_jax"),
     "scipy",  # jax needs it
 }
-OPTIONAL = {"tqdm", "tensorboard", "chex", "librosa"}  # in a function, or done without
+OPTIONAL = {
+    "tqdm",
+    "tensorboard",
+    "chex",
+    "librosa",
+    "cv2",
+}  # in a function, or done without
 ABSENT = (
     "tensorflow tensorflow_datasets mediapipe librosa av transformers tqdm tensorboard"
 )

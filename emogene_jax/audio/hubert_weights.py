@@ -240,7 +240,7 @@ def read_tensors(folder: Path) -> dict[str, np.ndarray]:
     """
     path = _weights_file(folder)
     if path.name == WEIGHTS[2]:
-        raw = _read_torch(path)
+        raw = read_torch(path)
     elif path.name == WEIGHTS[1]:
         if missing := missing_shards(folder):
             raise UserError(f"{folder}: {missing[0]} is missing, expected it by {path}")
@@ -269,7 +269,8 @@ def _read_safetensors(path: Path) -> Mapping[str, np.ndarray]:
         ) from None
 
 
-def _read_torch(path: Path) -> Mapping[str, np.ndarray]:
+def read_torch(path: Path) -> Mapping[str, np.ndarray]:
+    """{name: float32 array} of a state dict that PyTorch saved; or UserError."""
     if importlib.util.find_spec("torch") is None:
         raise UserError(
             f"{path}: needs PyTorch, which is not installed; expected it, or "

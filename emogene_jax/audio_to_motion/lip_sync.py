@@ -38,6 +38,9 @@ class Sync(NamedTuple):
 
     confidence: float  # at that offset, above the median of all offsets; in [0, 1]
     offset: int  # frames; > 0 = the sound is late
+    distance: (
+        float  # mean, at that offset, between embeddings of length 1; in [0, 1.42]
+    )
 
 
 class ConvNorm(nn.Module):
@@ -173,8 +176,17 @@ def clip_sync(audio: np.ndarray, mouth: np.ndarray) -> Sync | None:
     count = len(audio)
     if count < 2 * FURTHEST:
         return None
-    confidence = audio @ mouth.T
     offsets = range(-FURTHEST, FURTHEST + 1)
-    means = [np.mean(np.diagonal(confidence, -late)) for late in offsets]
+    found = [_cosines(audio, mouth, late) for late in offsets]
+    means = [cosines.mean() for cosines in found]
     best = int(np.argmax(means))
-    return Sync(float(means[best] - np.median(means)), offsets[best])
+    distance = np.sqrt(np.maximum(2 - 2 * found[best], 0)).mean()
+    confidence = float(means[best] - np.median(means))
+    return Sync(confidence, offsets[best], float(distance))
+
+
+def _cosines(audio: np.ndarray, mouth: np.ndarray, late: int) -> np.ndarray:
+    """Of each sound with the mouth `late` windows before it."""
+    count = len(audio)
+    heard = audio[max(0, late) : count + min(0, late)]
+    return np.sum(heard * mouth[max(0, -late) : count - max(0, late)], axis=1)

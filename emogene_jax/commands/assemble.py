@@ -13,6 +13,7 @@ from emogene_jax.avatar.file import Avatar, save_avatar
 from emogene_jax.emotion_to_video.render import Renderer
 from emogene_jax.evaluate.judge import READ_AS, asked_for, read_expressions
 from emogene_jax.evaluate.reconstruction import evaluate_fields
+from emogene_jax.evaluate.report import metrics_table, training_curves, write_report
 from emogene_jax.face.fit import calmest
 from emogene_jax.face.tracking import find_model
 from emogene_jax.folders import write_json
@@ -92,6 +93,7 @@ def save_and_judge(avatar: Avatar, training, held, out: Path, face_model, more) 
         metrics["absent"] = metrics.get("absent", {}) | {"expression": reason}
     metrics |= {k: round(v(), 1) if callable(v) else v for k, v in more.items()}
     metrics |= {"device": parallel.describe(), "versions": versions()}
+    write_page(out, metrics, held)
     write_json(out / "metrics.json", metrics)
     scores = {name: round(value, 2) for name, value in metrics.get("psnr", {}).items()}
     told = f", held-out PSNR {scores}" if scores else ""
@@ -131,6 +133,36 @@ def expressions(avatar: Avatar, shown: Portrait, face_model) -> dict[str, dict]:
         }
         for emotion in READ_AS
     }
+
+
+def write_page(out: Path, metrics: dict, held) -> None:
+    """index.html of an avatar: what was held out, filmed beside rendered (heldout.mp4),
+    curves of what was trained in out/.work, numbers."""
+    from emogene_jax.media.video import iter_frames, write_video
+
+    videos = []
+    if held is not None:
+        shown = iter_frames(out / "heldout.mkv")
+        beside = (np.concatenate(pair, 1) for pair in zip(held.frames, shown))
+        sound = held.waveform if len(held.waveform) else None
+        write_video(out / "heldout.mp4", beside, sound)
+        videos.append(("held out: filmed, rendered", out / "heldout.mp4"))
+    absent = metrics.get("absent", {}).items()
+    write_report(
+        out,
+        videos,
+        [("rendered above filmed", out / "preview.png")],
+        training_curves(out / ".work", metrics.get("train_seconds", {})),
+        [metrics_table(metrics, "On frames that nothing was learned from")],
+        notes=[
+            *(f"No {name}: {reason}" for name, reason in absent),
+            f"Made on {metrics['device']}.",
+        ],
+        title="EmoGene: an avatar",
+        summary="Head, torso and expression as tracked in the filmed frames, rendered.",
+        footer="This page shows filmed and synthetic frames side by side.",
+        wide=True,
+    )
 
 
 def versions() -> dict:

@@ -7,14 +7,13 @@ import numpy as np
 from emogene_jax import pipeline
 from emogene_jax.audio.features import audio_features
 from emogene_jax.evaluate.reconstruction import evaluate_fields
-from emogene_jax.evaluate.report import metrics_table, write_report
+from emogene_jax.evaluate.report import metrics_table, training_curves, write_report
 from emogene_jax.landmarks import MOUTH
 from emogene_jax.recipes.recipe import model_of
 from emogene_jax.signals import EMOTIONS
 from emogene_jax.synthetic.portrait import synthetic_portrait
 from emogene_jax.synthetic.takes import Take
 from emogene_jax.train import checkpoint
-from emogene_jax.train.board import read_curves
 
 SMALLEST_OFFSET = 3  # frames
 MOVING = 0.02  # eye distances: how far a true mouth moves within a window that counts
@@ -97,15 +96,11 @@ def evaluate_demo(
 
 def write_page(out: Path, videos, sheet: Path, metrics: dict, work: Path) -> None:
     """index.html: videos, contact sheet, curves, numbers."""
-    curves = {}
-    for stage in metrics["train_seconds"]:
-        points = read_curves(work / stage / "board").get("loss", [])
-        curves[f"{stage.replace('_', ' ')}: loss"] = points
     write_report(
         out,
         videos,
-        sheet,
-        curves,
+        [("frames of every video", sheet)],
+        training_curves(work, metrics["train_seconds"]),
         [metrics_table(metrics, "On a sentence and frames that no stage learned from")],
         notes=[
             "One sentence, one seed, one head motion: only the emotion differs from "

@@ -12,7 +12,7 @@ import numpy as np
 
 from emogene_jax.corpora.clock import Clock
 from emogene_jax.face.fit import find_morphable, fit_clips
-from emogene_jax.face.tracking import find_model, open_tracker, track_video
+from emogene_jax.face.tracking import Track, find_model, open_tracker, track_video
 from emogene_jax.media.video import iter_frames, video_info
 from emogene_jax.signals import Camera, Pose
 
@@ -48,19 +48,23 @@ def watch(video, face_model=None, clock: Clock | None = None) -> Seen:
         frames = clock.each("decode", iter_frames(video))
         track = track_video(frames, model, name=str(video))
     with clock.stage("fit"):
-        width, height = info["width"], info["height"]
-        fit, pose, _, landmarks = fit_clips(
-            track.points,
-            [len(track.points)],
-            model,
-            width,
-            (width / 2, height / 2),
-            morphable,
-            LOOKED_AT,
-        )
-    return Seen(
-        landmarks.astype(np.float32), track.found, pose, fit.camera, info["fps"]
+        size = info["width"], info["height"]
+        return seen_of(track, size, info["fps"], model, morphable)
+
+
+def seen_of(track: Track, size, fps: float, model, morphable=None) -> Seen:
+    """The face of a clip that has been tracked, of size (width, height) px."""
+    width, height = size
+    fit, pose, _, landmarks = fit_clips(
+        track.points,
+        [len(track.points)],
+        model,
+        width,
+        (width / 2, height / 2),
+        morphable,
+        LOOKED_AT,
     )
+    return Seen(landmarks.astype(np.float32), track.found, pose, fit.camera, fps)
 
 
 def try_out(face_model=None) -> None:

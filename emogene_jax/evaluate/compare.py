@@ -1,204 +1,307 @@
-"""Videos against a reference video: `emogene evaluate`, several methods side by side.
+"""One video against its reference: every metric that can be told, frame by frame.
 
-Frames are compared by number at 25 fps, from the first on, as long as both videos last.
-A generated video of another size is resized to the reference's. Nothing is aligned.
+Both are read at 25 fps and compared by frame number from the first on, as long as both
+last; a picture of another size is resized to the reference's. Each video is decoded and
+tracked once; where networks are asked (networks.py) it is decoded once more. Memory does
+not grow with length, but for landmarks.
 """
 
-import json
-import os
-from itertools import zip_longest
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from emogene_jax.evaluate import metrics
-from emogene_jax.evaluate.lip_sync import lip_sync
+from emogene_jax.audio.load import load_audio
+from emogene_jax.corpora.watch import seen_of
+from emogene_jax.evaluate import metrics, networks, temporal
+from emogene_jax.evaluate.geometry import in_crop
+from emogene_jax.evaluate.lip_sync import lip_sync, mouth_crop
+from emogene_jax.evaluate.networks import Networks
+from emogene_jax.face.fit import find_morphable
 from emogene_jax.face.mesh import to_68
-from emogene_jax.face.tracking import find_model, track_video
+from emogene_jax.face.tracking import Track, find_model, open_tracker, track_video
 from emogene_jax.landmarks import FACE, MOUTH
-from emogene_jax.media.video import iter_frames
-from emogene_jax.signals import UserError
-
-RULES = {
-    "frames": "by number at 25 fps from the first on, as long as both videos last",
-    "size": "another size is resized to the reference's (Lanczos)",
-    "psnr": "dB, mean over frames; full = whole frame",
-    "ssim": "mean over frames and R, G, B; Gaussian window 11x11, sigma 1.5",
-    "lmd": "px of the reference's size, mean removed per frame; MediaPipe's points",
-    "face": "hull of the reference's 68 landmarks",
-    "mouth": "hull of the reference's 20 mouth landmarks, half as large again",
-    "sync": "of each video's own sound: confidence in [0, 1] and frames by which the sound "
-    "is late, by the built-in expert on landmarks; not SyncNet's LSE-C and LSE-D",
-}
-ABSENT = {
-    "fid": "needs an Inception network, which is not built in",
-    "lse": "needs SyncNet, which is not built in",
-    "emotion": "needs an emotion classifier, which is not built in",
-}
+from emogene_jax.media.video import iter_frames, video_info
+from emogene_jax.signals import FPS, UserError
 
 
-def evaluate(reference, generated: list, out=None, face_model=None) -> dict:
-    """Prints a table, and writes it with its rules to `out` (JSON) if that is given.
+class Tools(NamedTuple):
+    """What there is to measure with."""
 
-    Args:
-      reference: the true video.
-      generated: one video a method.
-      out: a file name, or None.
-      face_model: MediaPipe's bundle; None = wherever it is found. Where it is nowhere,
-        what needs landmarks is absent, with the reason.
+    model: Path | None  # MediaPipe's bundle
+    morphable: object | None
+    networks: Networks
+    absent: dict[str, str]  # metric: why
+
+
+class Reference(NamedTuple):
+    """A true video, tracked."""
+
+    path: Path
+    size: tuple[int, int]  # height, width, px
+    landmarks: np.ndarray | None  # [T, 68, 2] px, NaN where no face was found
+    values: dict[str, dict[str, float]]  # sync, syncnet
+    notes: list[str]
+
+
+class Clip(NamedTuple):
+    """What was measured of one video."""
+
+    curves: dict[
+        str, dict[str, np.ndarray]
+    ]  # {metric: {region: [frames]}}, NaN allowed
+    values: dict[str, dict[str, float]]  # of the clip as a whole
+    frames: int
+    notes: list[str]
+    features: list[np.ndarray]  # Inception's, of the video
+    true_features: list[np.ndarray]  # of its reference
+
+
+def load_tools(face_model=None, weights=None) -> Tools:
+    """What is installed and given; what is not is in `absent`, with the reason.
+
+    Raises:
+      UserError: a face model or a folder of weights that is named can't be used.
     """
-    result = {"reference": str(reference), "rules": RULES, "absent": dict(ABSENT)}
-    model = _model(face_model, result["absent"])
-    truth = _landmarks(reference, model, result["absent"])
-    result["reference_sync"], _ = _sync(reference, face_model, model)
-    result["methods"] = {}
-    for name, path in _names(generated).items():
-        row = _compare(reference, path, model, truth)
-        row["sync"], note = _sync(path, face_model, model)
-        row["notes"] += note
-        result["methods"][name] = row
-    print(table(result))
-    if out is not None:
-        _write(Path(out), result)
-    return result
-
-
-def table(result: dict) -> str:
-    """The result as lines of text: one row a method, then notes and what is absent."""
-    columns = [
-        (metric, region)
-        for metric in ("psnr", "ssim", "lmd", "sync")
-        for region in ("full", "face", "mouth", "confidence", "offset")
-        if any(region in row.get(metric, {}) for row in result["methods"].values())
-    ]
-    width = max(len("method"), *map(len, result["methods"]))
-    head = [f"{metric}.{region}" for metric, region in columns]
-    lines = ["  ".join(["method".ljust(width), "frames", *(f"{h:>10}" for h in head)])]
-    for name, row in result["methods"].items():
-        cells = (row.get(metric, {}).get(region) for metric, region in columns)
-        texts = (
-            f"{'-' if cell is None else f'{cell:.3f}':>{max(10, len(title))}}"
-            for cell, title in zip(cells, head, strict=True)
-        )
-        lines.append("  ".join([name.ljust(width), f"{row['frames']:6d}", *texts]))
-    for name, row in result["methods"].items():
-        lines += [f"{name}: {note}" for note in row["notes"]]
-    if sync := result["reference_sync"]:
-        told = ", ".join(f"{name} {value:g}" for name, value in sync.items())
-        lines.append(f"reference: sync {told}")
-    lines += [f"absent: {what}: {why}" for what, why in result["absent"].items()]
-    return "\n".join(lines)
-
-
-def _names(paths: list) -> dict[str, Path]:
-    """Methods by their file's name; by the whole path where names repeat."""
-    stems = [Path(path).stem for path in paths]
-    return {
-        stem if stems.count(stem) == 1 else str(path): Path(path)
-        for stem, path in zip(stems, paths)
-    }
-
-
-def _model(face_model, absent: dict):
+    found = networks.load_networks(weights)
+    absent = {NAMES[name]: why for name, why in found.absent.items()}
     try:
-        return find_model(face_model)
+        model = find_model(face_model)
+        with open_tracker(model):
+            pass
     except UserError as error:
         if face_model is not None:
             raise
-        absent["lmd, face, mouth"] = absent["sync"] = str(error)
-        return None
+        needs_a_face = (
+            "lmd, aligned_lmd, jitter, sync, identity, regions face and mouth"
+        )
+        return Tools(None, None, found, absent | {needs_a_face: str(error)})
+    return Tools(model, find_morphable(face_model), found, absent)
 
 
-def _landmarks(path, model, absent: dict) -> np.ndarray | None:
-    """[T, 68, 2] px, NaN where no face was found; None where there are none."""
-    if model is None:
-        return None
-    try:
-        return track_landmarks(iter_frames(path), model, str(path))
-    except UserError as error:
-        absent["lmd, face, mouth"] = str(error)
-        return None
+# networks.Networks: what it tells.
+NAMES = {
+    "lpips": "lpips",
+    "identity": "identity",
+    "inception": "fid",
+    "syncnet": "syncnet (LSE-C, LSE-D)",
+}
+
+
+def watch_reference(path, tools: Tools, progress: Callable = lambda: None) -> Reference:
+    """Tracks a true video; `progress` is called once a frame."""
+    size = []
+
+    def frames():
+        for frame in iter_frames(path):
+            size[:] = frame.shape[:2]
+            progress()
+            yield frame
+
+    track, notes = _track(frames(), tools, path)
+    notes = _rate(video_info(path)) + notes
+    size = tuple(size)
+    values = {}
+    if track is not None:
+        values, more = _sync(path, track, size, tools)
+        notes += more
+    landmarks = None if track is None else _landmarks(track)
+    return Reference(Path(path), size, landmarks, values, notes)
+
+
+def compare(
+    reference: Reference, path, tools: Tools, progress: Callable = lambda: None
+) -> Clip:
+    """Everything about one video against its reference.
+
+    Raises:
+      UserError: it is damaged, or of another shape than the reference (check_shape).
+    """
+    curves: dict[str, dict[str, list]] = {}
+    lengths = np.zeros(2, int)
+
+    def measure(pair, previous, masks) -> None:
+        for region, scores in metrics.frame_scores(
+            metrics.frame_maps(*pair), masks
+        ).items():
+            for metric, value in scores.items():
+                curves.setdefault(metric, {}).setdefault(region, []).append(value)
+        if previous is not None:
+            change = temporal.unlike_changes(*map(np.stack, zip(previous, pair)))
+            curves.setdefault("flicker", {}).setdefault("full", []).append(change)
+
+    def frames():
+        # The metrics of one frame are made while the next one is tracked.
+        previous, pending = None, None
+        for number, pair in enumerate(pairs(reference, path, lengths)):
+            masks = _masks(reference, number)
+            if pending is not None:
+                pending.result()
+            pending = worker.submit(measure, pair, previous, masks)
+            previous = pair
+            progress()
+            yield pair[1]
+        pending.result()
+
+    with ThreadPoolExecutor(1) as worker:
+        track, notes = _track(frames(), tools, path)
+    count = int(lengths.min())
+    notes = _notes(path, reference, lengths) + notes
+    values, found = {}, networks.Found([], [], [], [])
+    if track is not None:
+        values, more = _sync(path, track, reference.size, tools)
+        notes += more
+    landmarks = None if track is None else _landmarks(track)
+    if landmarks is not None and reference.landmarks is not None:
+        curves |= _landmark_curves(reference.landmarks[:count], landmarks)
+    if tools.networks.lpips or tools.networks.inception or tools.networks.identity:
+        found = networks.look(tools.networks, _some(reference, path, landmarks, count))
+        curves["lpips"] = {"full": found.lpips}
+        curves["identity"] = {"face": found.identity}
+    curves = {
+        metric: {
+            region: np.array(line) for region, line in regions.items() if len(line)
+        }
+        for metric, regions in curves.items()
+    }
+    return Clip(curves, values, count, notes, found.features, found.true_features)
+
+
+def pairs(reference: Reference, path, lengths=None) -> Iterator[tuple]:
+    """(reference's frame, this video's at its size) [H, W, 3], as long as both last;
+    `lengths` [2] are how many frames this video and its reference have."""
+    lengths = np.zeros(2, int) if lengths is None else lengths
+    videos = iter_frames(path), iter_frames(reference.path)
+    while True:
+        image, true = (next(video, None) for video in videos)
+        lengths += (image is not None, true is not None)
+        if image is None or true is None:
+            break
+        yield true, resized(image, reference.size)
+    for number, video in enumerate(videos):
+        lengths[number] += sum(1 for _ in video)
+
+
+def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A frame [H, W, 3] at a size (height, width)."""
+    if image.shape[:2] == tuple(size):
+        return image
+    picture = Image.fromarray(image)
+    return np.asarray(picture.resize(size[::-1], Image.Resampling.LANCZOS))
+
+
+def check_shape(path, reference_info: dict) -> None:
+    """Raises UserError where a video's shape is not its reference's (video_info): it
+    would have to be stretched."""
+    info = video_info(path)
+    wide, high = reference_info["width"], reference_info["height"]
+    if abs(info["width"] / info["height"] - wide / high) > 0.02 * wide / high:
+        raise UserError(
+            f"{path}: {info['width']}x{info['height']} px, expected the reference's "
+            f"{wide}x{high} or the same shape at another size"
+        )
 
 
 def track_landmarks(frames, model, name: str) -> np.ndarray:
     """[T, 68, 2] px of frames [H, W, 3], NaN where no face was found."""
-    track = track_video(frames, model, name)
+    return _landmarks(track_video(frames, model, name))
+
+
+def _landmarks(track: Track) -> np.ndarray:
     return np.where(track.found[:, None, None], to_68(track.points)[..., :2], np.nan)
 
 
-def _compare(reference, path, model, truth: np.ndarray | None) -> dict:
-    """PSNR, SSIM and LMD of one video, by region, with notes on how it was compared."""
-    values = {"psnr": {"full": []}, "ssim": {"full": []}}
-    lengths = np.zeros(2, int)
-    for image, true in zip_longest(iter_frames(path), iter_frames(reference)):
-        lengths += (image is not None, true is not None)
-        if image is None or true is None:
-            continue
-        size, true_size = image.shape[:2], true.shape[:2]
-        image = _resize(image, true_size, path)
-        masks = {"full": None}
-        if truth is not None:
-            masks |= metrics.region_masks(truth[lengths[0] - 1, None], *true_size)
-        for metric, regions in metrics.by_region(
-            true[None], image[None], masks
-        ).items():
-            for region, value in regions.items():
-                values[metric].setdefault(region, []).append(value)
-    count, absent = int(lengths.min()), {}
-    result = {metric: _means(regions) for metric, regions in values.items()}
-    found = None if truth is None else _landmarks(path, model, absent)
-    if found is not None:
-        pair = truth[:count], found[:count] * (np.array(true_size) / size)[::-1]
-        result["lmd"] = _means(
-            {
-                "face": [metrics.lmd(*pair, FACE)],
-                "mouth": [metrics.lmd(*pair, MOUTH)],
-            }
-        )
-    notes = _notes(size, true_size, lengths)
-    notes += [f"lmd is absent: {why}" for why in absent.values()]
-    return {**result, "frames": count, "notes": notes}
+def _track(frames: Iterator, tools: Tools, path) -> tuple[Track | None, list[str]]:
+    """(what was tracked, or None, with notes on why); frames are used up in any case.
 
+    Raises:
+      UserError: they can't be read.
+    """
+    if tools.model is None:
+        for _ in frames:
+            pass
+        return None, []
+    read = []
 
-def _sync(path, face_model, model) -> tuple[dict, list[str]]:
-    """(how well its lips say its sound, notes on why that can't be told) of a video."""
-    if model is None:  # it has been looked for once, and its absence is said
-        return {}, []
+    def all_frames():
+        yield from frames
+        read.append(True)
+
     try:
-        return lip_sync(path, face_model), []
+        track = track_video(all_frames(), tools.model, str(path))
     except UserError as error:
-        return {}, [f"sync is absent: {error}"]
+        if not read:  # it is the video that can't be read
+            raise
+        return None, [f"lmd, jitter, sync and identity are absent: {error}"]
+    lost = int((~track.found).sum())
+    if not lost:
+        return track, []
+    return track, [
+        f"no face in {lost} of {len(track.found)} frames: they count in what is measured "
+        "on pixels, and not in what needs a face"
+    ]
 
 
-def _means(regions: dict[str, list]) -> dict[str, float]:
-    """Means that exist, rounded to what can be told apart."""
-    means = {
-        region: np.nanmean(values)
-        for region, values in regions.items()
-        if not np.isnan(values).all()
+def _sync(path, track: Track, size, tools: Tools) -> tuple[dict, list[str]]:
+    """({"sync", "syncnet"}, notes on why that can't be told) of a tracked video."""
+    values: dict[str, dict] = {}
+    try:
+        sound = load_audio(path)
+        seen = seen_of(track, size[::-1], FPS, tools.model, tools.morphable)
+        values["sync"] = lip_sync(sound, seen, str(path))
+        if tools.networks.syncnet is not None:
+            landmarks = to_68(track.points)[..., :2]  # of lost frames: interpolated
+            frames = islice(iter_frames(path), len(landmarks))
+            crops = (
+                mouth_crop(resized(frame, size), points)
+                for frame, points in zip(frames, landmarks)
+            )
+            values["syncnet"] = tools.networks.syncnet(sound, crops)
+        return values, []
+    except UserError as error:
+        return values, [f"{'syncnet' if values else 'sync'} is absent: {error}"]
+
+
+def _masks(reference: Reference, number: int) -> dict:
+    """Where to look in the reference's frame of that number."""
+    if reference.landmarks is None:
+        return {"full": None}
+    masks = metrics.region_masks(reference.landmarks[number, None], *reference.size)
+    return {"full": None, **{region: mask[0] for region, mask in masks.items()}}
+
+
+def _landmark_curves(true: np.ndarray, landmarks: np.ndarray) -> dict:
+    """lmd, aligned_lmd and jitter, frame by frame, of landmarks [T, 68, 2] px."""
+    regions = {"mouth": MOUTH, "face": FACE}
+    cropped = in_crop(true), in_crop(landmarks)
+    return {
+        "lmd": {r: metrics.lmd_curve(true, landmarks, p) for r, p in regions.items()},
+        "aligned_lmd": {r: metrics.lmd_curve(*cropped, p) for r, p in regions.items()},
+        "jitter": {"face": temporal.jitter(cropped[1], cropped[0])},
     }
-    return {region: round(float(mean), 4) for region, mean in means.items()}
 
 
-def _resize(image: np.ndarray, shape: tuple, path) -> np.ndarray:
-    height, width = shape
-    if image.shape[:2] == shape:
-        return image
-    if abs(image.shape[1] / image.shape[0] - width / height) > 0.02 * width / height:
-        raise UserError(
-            f"{path}: {image.shape[1]}x{image.shape[0]} px, expected the reference's "
-            f"{width}x{height} or the same shape at another size"
-        )
-    picture = Image.fromarray(image)
-    return np.asarray(picture.resize((width, height), Image.Resampling.LANCZOS))
+def _some(reference: Reference, path, landmarks, count: int) -> Iterator[tuple]:
+    """Pairs of frames with their landmarks, one of networks.EVERY."""
+    nowhere = np.full((count, 68, 2), np.nan)
+    true = nowhere if reference.landmarks is None else reference.landmarks
+    seen = nowhere if landmarks is None else landmarks
+    for number, pair in enumerate(pairs(reference, path)):
+        if number % networks.EVERY == 0:
+            yield *pair, true[number], seen[number]
 
 
-def _notes(size: tuple, true_size: tuple, lengths: np.ndarray) -> list[str]:
-    """What the rules had to do to this video; lengths = its frames, the reference's."""
-    notes = []
-    if size != true_size:
-        (height, width), (true_height, true_width) = size, true_size
+def _notes(path, reference: Reference, lengths: np.ndarray) -> list[str]:
+    """What the rules had to do to a video; lengths = its frames, the reference's."""
+    info = video_info(path)
+    notes = _rate(info)
+    size = info["height"], info["width"]
+    if size != reference.size:
+        (height, width), (true_height, true_width) = size, reference.size
         notes.append(f"resized from {width}x{height} to {true_width}x{true_height} px")
     if lengths[0] != lengths[1]:
         notes.append(
@@ -208,8 +311,8 @@ def _notes(size: tuple, true_size: tuple, lengths: np.ndarray) -> list[str]:
     return notes
 
 
-def _write(out: Path, result: dict) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".partial")
-    partial.write_text(json.dumps(result, indent=2) + "\n")
-    os.replace(partial, out)
+def _rate(info: dict) -> list[str]:
+    """A note, where a video has another rate than the one that is compared at."""
+    if abs(info["fps"] - FPS) <= 0.01:
+        return []
+    return [f"{info['fps']:.4g} fps brought to {FPS}: the nearest picture"]

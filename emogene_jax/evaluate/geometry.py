@@ -24,6 +24,10 @@ from emogene_jax.landmarks import (
 )
 from emogene_jax.signals import FPS
 
+# Where EAT's M-LMD and F-LMD are measured: crops of a side, in which a face seen from the
+# front has its outer eye corners so far apart (EAMM's own crops: 77 to 87 px).
+CROP_SIZE, CROP_EYES = 256, 80.0  # px
+
 # Hardly moved by any expression: the eye corners and the bridge of the nose.
 STABLE = (36, 39, 42, 45, 27, 28, 29, 30)
 STILL = (*STABLE, 0, 1, 2, 14, 15, 16)  # and the face's sides
@@ -87,10 +91,29 @@ def align(landmarks: np.ndarray) -> np.ndarray:
     for _ in range(2):
         template = _unit(template)
         for t in np.flatnonzero(found):
-            points[t] = _fit(points[t], points[t, stable], template[stable])
+            points[t] = fit_similarity(points[t], points[t, stable], template[stable])
         template = points[found].mean(axis=0)
     points[~found] = np.nan
     return points
+
+
+def in_crop(landmarks: np.ndarray) -> np.ndarray:
+    """Landmarks [T, 68, 2] px where an aligned crop of CROP_SIZE px would have them: the
+    crop of a whole video, by the similarity that brings the STABLE points of its first
+    frame with a face onto those of a usual face seen from the front.
+
+    So size and place of a face do not count, and how it moves does. EAT's crops are
+    tracked again, ours are not; its template, one actor's face, is not to be had.
+    """
+    from emogene_jax.motion_to_emotion.expressions import canonical_rest
+
+    found = np.flatnonzero(~np.isnan(landmarks).any(axis=(1, 2)))
+    if not len(found):
+        return np.full_like(landmarks, np.nan)
+    stable = list(STABLE)
+    template = _unit(canonical_rest())[stable, :2] * (CROP_EYES, -CROP_EYES)
+    source = landmarks[found[0]][stable]
+    return fit_similarity(landmarks, source, template + CROP_SIZE / 2)
 
 
 def paired_difference(
@@ -145,8 +168,9 @@ def _unit(points: np.ndarray) -> np.ndarray:
     return points
 
 
-def _fit(points: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Points, moved by the least-squares similarity source -> target (Umeyama 1991)."""
+def fit_similarity(points, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Points [..., D], moved by the least-squares similarity source -> target, [N, D]
+    each (Umeyama 1991)."""
     centre, goal = source.mean(axis=0), target.mean(axis=0)
     u, scale, vt = np.linalg.svd((target - goal).T @ (source - centre))
     mirror = np.ones(len(scale))

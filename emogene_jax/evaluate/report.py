@@ -1,4 +1,5 @@
-"""The demo's page: videos, contact sheet, training curves, tables, in one HTML file.
+"""The page of `demo`, `create` and `evaluate`: videos, pictures, curves, tables, in one
+HTML file.
 
 No request leaves the page: style and curves are inline, pictures and videos are
 relative files beside it. It is well-formed XML too, so that a test can read it.
@@ -6,11 +7,13 @@ relative files beside it. It is well-formed XML too, so that a test can read it.
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
 from emogene_jax import __version__
+from emogene_jax.train.board import read_curves
 
 # What each key of metrics.json means, in plain words.
 MEANINGS = {
@@ -36,41 +39,61 @@ MEANINGS = {
 }
 
 
+class Curves(NamedTuple):
+    """Plots of one section."""
+
+    title: str
+    unit: str  # of the horizontal axis
+    plots: Mapping[
+        str, Mapping[str, Sequence[tuple[int, float]]]
+    ]  # {plot: {line: points}}
+
+
+def training_curves(work: Path, stages: Iterable[str]) -> Curves:
+    """The losses of stages that were trained in work directories work/STAGE."""
+    losses = {}
+    for stage in stages:
+        points = read_curves(work / stage / "board").get("loss", [])
+        losses[f"{stage.replace('_', ' ')}: loss"] = {"": points}
+    return Curves("Training", "steps", losses)
+
+
 def write_report(
     folder,
-    videos: Sequence[tuple[str, Path]],
-    contact_sheet=None,
-    curves: dict[str, Sequence[tuple[int, float]]] | None = None,
+    videos: Sequence[tuple[str, Path]] = (),
+    pictures: Sequence[tuple[str, Path]] = (),
+    curves: Curves | None = None,
     tables: Sequence[tuple[str, Sequence[str], Sequence[Sequence]]] = (),
     notes: Sequence[str] = (),
     title: str = "EmoGene: the demo",
     summary: str = "",
+    footer: str = "Every video on this page is synthetic and says so in its metadata.",
+    wide: bool = False,
 ) -> Path:
     """Writes folder/index.html.
 
     Args:
-      folder: where the page goes; videos and contact_sheet lie somewhere below it.
+      folder: where the page goes; videos and pictures lie somewhere below it.
       videos: (label, mp4).
-      contact_sheet: a picture, or None.
-      curves: {name: [(step, value)]}, e.g. the loss of every stage.
+      pictures: (label, picture), e.g. a contact sheet.
       tables: (title, header, rows); numbers are formatted, anything else is text.
       notes: paragraphs at the end.
-      title, summary: the head of the page.
+      title, summary, footer: the head and the foot of the page.
+      wide: videos hold several pictures side by side.
     """
-    folder = Path(folder)
+    folder, curves = Path(folder), curves or Curves("", "", {})
     parts = [f"<header><h1>{escape(title)}</h1>{_paragraph(summary)}</header>"]
-    parts.append(_section("Videos", "grid", [_video(folder, *v) for v in videos]))
-    if contact_sheet is not None:
-        link = _link(folder, contact_sheet)
-        picture = f'<img src="{link}" alt="frames of every video side by side"/>'
-        parts.append(_section("Frame by frame", "sheet", [picture]))
-    plots = [_plot(name, points) for name, points in (curves or {}).items() if points]
-    parts.append(_section("Training", "grid wide", plots))
+    kind = "rows" if wide else "grid"
+    parts.append(_section("Videos", kind, [_video(folder, *v) for v in videos]))
+    sheets = [_picture(folder, *picture) for picture in pictures]
+    parts.append(_section("Frame by frame", "sheet", sheets))
+    plots = [_plot(name, p, curves.unit) for name, p in curves.plots.items()]
+    plots = [plot for plot in plots if plot]
+    parts.append(_section(curves.title, "grid wide", plots))
     parts += [_section(name, "scroll", [_table(*rest)]) for name, *rest in tables]
     parts.append(_section("Notes", "notes", [_paragraph(note) for note in notes]))
-    footer = "Every video on this page is synthetic and says so in its metadata."
-    parts.append(f"<footer>{footer} emogene_jax {__version__}</footer>")
-    page = _PAGE.format(title=escape(title), style=_STYLE, body="\n".join(parts))
+    parts.append(f"<footer>{escape(footer)} emogene_jax {__version__}</footer>")
+    page = PAGE.format(title=escape(title), style=STYLE, body="\n".join(parts))
     index, partial = folder / "index.html", folder / "index.html.partial"
     partial.write_text(page, encoding="utf-8")
     os.replace(partial, index)
@@ -121,6 +144,11 @@ def _video(folder: Path, label: str, file) -> str:
     return f"<figure>{player}<figcaption>{escape(label)}</figcaption></figure>"
 
 
+def _picture(folder: Path, label: str, file) -> str:
+    picture = f'<img src="{_link(folder, file)}" alt="{escape(label, quote=True)}"/>'
+    return f"<figure>{picture}<figcaption>{escape(label)}</figcaption></figure>"
+
+
 def _table(header: Sequence[str], rows: Sequence[Sequence]) -> str:
     head = "".join(f"<th>{escape(str(cell))}</th>" for cell in header)
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
@@ -144,38 +172,60 @@ def _number(value: float) -> str:
 
 
 _WIDTH, _HEIGHT = 320, 120  # of a plot, in its own units
+_COLOURS = 5
 
 
-def _plot(name: str, points: Sequence[tuple[int, float]]) -> str:
-    """One curve as inline SVG; logarithmic where it spans much."""
-    points = [(step, value) for step, value in points if math.isfinite(value)]
-    if not points:
+def _plot(
+    name: str, lines: Mapping[str, Sequence[tuple[int, float]]], unit: str
+) -> str:
+    """Lines over one axis as inline SVG; logarithmic where they span much."""
+    lines = {
+        label: [(step, value) for step, value in points if math.isfinite(value)]
+        for label, points in lines.items()
+    }
+    lines = {label: points for label, points in lines.items() if points}
+    if not lines:
         return ""
-    points = points[:: math.ceil(len(points) / 400)] + points[-1:]
-    steps, values = zip(*points)
+    steps = [step for points in lines.values() for step, _ in points]
+    values = [value for points in lines.values() for _, value in points]
     log = min(values) > 0 and max(values) > 20 * min(values)
-    heights = [math.log10(value) for value in values] if log else values
-    low, high = min(heights), max(heights)
-    first, last = steps[0], steps[-1]
-    line = " ".join(
-        f"{(step - first) / max(last - first, 1) * _WIDTH:.1f},"
-        f"{_HEIGHT - (height - low) / ((high - low) or 1) * _HEIGHT:.1f}"
-        for step, height in zip(steps, heights)
+    scale = math.log10 if log else float
+    low, high, first, last = (
+        *map(scale, (min(values), max(values))),
+        min(steps),
+        max(steps),
     )
-    scale = ", log scale" if log else ""
-    ends = f"{_number(values[0])} → {_number(values[-1])}"
+
+    def polyline(number, points):
+        points = points[:: math.ceil(len(points) / 400)] + points[-1:]
+        places = " ".join(
+            f"{(step - first) / max(last - first, 1) * _WIDTH:.1f},"
+            f"{_HEIGHT - (scale(value) - low) / ((high - low) or 1) * _HEIGHT:.1f}"
+            for step, value in points
+        )
+        return f'<polyline class="line{number % _COLOURS}" points="{places}"/>'
+
+    drawn = "".join(polyline(n, points) for n, points in enumerate(lines.values()))
+    ends = [f"{_number(p[0][1])} → {_number(p[-1][1])}" for p in lines.values()]
+    if list(lines) == [""]:
+        legend = ends[0]
+    else:
+        legend = " ".join(
+            f'<span class="line{n % _COLOURS}">{escape(label)}</span>'
+            for n, label in enumerate(lines)
+        )
     return (
-        f"<figure><figcaption><b>{escape(name)}</b> {ends}</figcaption>"
+        f"<figure><figcaption><b>{escape(name)}</b> {legend}</figcaption>"
         f'<svg viewBox="-4 -6 {_WIDTH + 8} {_HEIGHT + 12}" role="img">'
-        f"<title>{escape(name)}: {ends}</title>"
+        f"<title>{escape(name)}: {', '.join(ends)}</title>"
         f'<path d="M0 0H{_WIDTH}M0 {_HEIGHT / 2}H{_WIDTH}M0 {_HEIGHT}H{_WIDTH}"/>'
-        f'<polyline points="{line}"/></svg>'
-        f"<small>steps {first} to {last}; from {_number(min(values))} to "
-        f"{_number(max(values))}{scale}</small></figure>"
+        f"{drawn}</svg>"
+        f"<small>{unit} {first} to {last}; from {_number(min(values))} to "
+        f"{_number(max(values))}{', log scale' if log else ''}</small></figure>"
     )
 
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark; --page: #f6f5f2; --card: #fff; --text: #22252a;
   --soft: #6b7078; --line: #e3e1db; --accent: #b4502f; }
 @media (prefers-color-scheme: dark) { :root { --page: #16181c; --card: #1f2228;
@@ -203,11 +253,15 @@ figcaption { padding: .55rem .85rem .6rem; font-weight: 600; }
 .wide figcaption b { color: var(--text); margin-right: .4rem; }
 svg { display: block; width: 100%; padding: .5rem .85rem .25rem; }
 svg path { stroke: var(--line); stroke-width: 1; fill: none; }
-svg polyline { stroke: var(--accent); stroke-width: 2; fill: none;
+svg polyline { stroke: currentColor; stroke-width: 1.5; fill: none;
   stroke-linejoin: round; vector-effect: non-scaling-stroke; }
+.line0 { color: var(--accent); } .line1 { color: #2b7a9b; } .line2 { color: #6f9a3e; }
+.line3 { color: #9a5bb0; } .line4 { color: #b58b1b; }
 small { display: block; padding: 0 .85rem .65rem; color: var(--soft); }
-.sheet img { display: block; width: 100%; border: 1px solid var(--line);
-  border-radius: .75rem; }
+.rows { display: grid; gap: 1rem; }
+.rows video { aspect-ratio: auto; }
+.sheet { display: grid; gap: 1rem; }
+.sheet img { display: block; width: 100%; }
 .scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line);
   border-radius: .75rem; }
 table { border-collapse: collapse; width: 100%; }
@@ -219,7 +273,7 @@ tbody tr { border-top: 1px solid var(--line); }
 footer { margin-top: 3rem; color: var(--soft); font-size: .85rem; }
 """
 
-_PAGE = """<!DOCTYPE html>
+PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8"/>

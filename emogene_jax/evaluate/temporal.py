@@ -1,12 +1,34 @@
-"""What flickers: how much pixels change from frame to frame where nothing should move."""
+"""What flickers and what trembles: pixels that change where nothing should move, and
+landmarks that shake."""
 
 import numpy as np
 from scipy import ndimage
 
+from emogene_jax.evaluate.geometry import STABLE
 from emogene_jax.portrait.schema import Portrait
 
 WINDOW = 5  # px, over which the source is averaged before it is asked whether it moves
 CALM = 1.0  # of 255: so little as that average changes, where it does not
+
+
+def unlike_changes(reference: np.ndarray, image: np.ndarray) -> float:
+    """The mean of |(image[1] - image[0]) - (reference[1] - reference[0])| over pixels and
+    colours of two successive frames [2, H, W, 3] uint8, of 255: 0 where an image changes
+    as its reference does, whatever it shows. Frozen frames have the reference's own."""
+    (old, new), (true_old, true_new) = (
+        image.astype(np.int16),
+        reference.astype(np.int16),
+    )
+    return float(np.abs((new - old) - (true_new - true_old)).mean(dtype=np.float64))
+
+
+def jitter(landmarks: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """[T - 2] px a frame and frame: the mean length of the second difference, over time,
+    of how far STABLE points are from the reference's. Landmarks [T, 68, 2] each, of one
+    scale (geometry.in_crop); NaN where a face was lost. A steady offset does not count,
+    nor does movement that the reference has too."""
+    apart = (landmarks - reference)[:, list(STABLE)]
+    return np.linalg.norm(np.diff(apart, 2, axis=0), axis=-1).mean(axis=-1)
 
 
 def flicker(portrait: Portrait, rendered: np.ndarray) -> dict:

@@ -1,134 +1,180 @@
-"""`emogene evaluate`: several methods side by side, with its rules said."""
+"""One video against its reference, with a tracker and sound that are not real."""
 
-import json
+import contextlib
 
-import av
 import numpy as np
 import pytest
 
-from emogene_jax.evaluate import compare
+from emogene_jax.evaluate import compare, networks
 from emogene_jax.face.tracking import Track
+from emogene_jax.media.video import video_info, write_lossless
 from emogene_jax.signals import UserError
-
-
-def _write_video(path, frames):
-    """Lossless FFV1, so that numbers can be exact."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=25)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "bgr0"
-        for frame in frames:
-            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
-    return path
 
 
 @pytest.fixture
 def truth(tmp_path):
+    """Six grey frames of 64 px with a brighter square."""
     grey = np.full((6, 64, 64, 3), 100, np.uint8)
     grey[:, 20:40, 20:40] = 180
-    return grey, _write_video(tmp_path / "truth.mkv", grey)
+    write_lossless(tmp_path / "truth.mkv", grey)
+    return grey, tmp_path / "truth.mkv"
 
 
 @pytest.fixture
-def tracker(monkeypatch):
-    """A tracker that sees a face in the middle of every frame, as large as it."""
+def write(tmp_path):
+    """A function: a lossless video of frames, so that numbers can be exact."""
 
-    def track(frames, model, name="video", progress=None):
-        points = []
-        for frame in frames:
-            turn = np.arange(478) * 2.4
-            radius = 25 * frame.shape[0] / 64 * np.sqrt(np.arange(478) / 478)
-            x = frame.shape[1] / 2 + radius * np.cos(turn)
-            y = frame.shape[0] / 2 + radius * np.sin(turn)
-            points.append(np.stack([x, y, 0 * x], -1))
-        count = len(points)
-        return Track(np.array(points), np.ones(count, bool), 0, 0, ())
+    def video(name, frames):
+        write_lossless(tmp_path / name, frames)
+        return tmp_path / name
 
-    def sync(path, face_model):
-        if "mute" in str(path):
-            raise UserError(f"{path}: no sound track")
-        return {"confidence": 0.25, "offset": 2}
+    return video
 
+
+def track(frames, model, name="video", progress=None):
+    """A tracker that sees a face in the middle of every frame that is not black."""
+    points, found = [], []
+    for frame in frames:
+        turn = np.arange(478) * 2.4
+        radius = 25 * frame.shape[0] / 64 * np.sqrt(np.arange(478) / 478)
+        x = frame.shape[1] / 2 + radius * np.cos(turn)
+        y = frame.shape[0] / 2 + radius * np.sin(turn)
+        points.append(np.stack([x, y, 0 * x], -1))
+        found.append(frame.any())
+    if np.mean(found) < 0.5:
+        raise UserError(f"{name}: a face in {sum(found)} of {len(found)} frames")
+    return Track(np.array(points), np.array(found), np.array(found), 0, ())
+
+
+@pytest.fixture
+def tools(monkeypatch):
     monkeypatch.setattr(compare, "find_model", lambda path: "model")
+    monkeypatch.setattr(compare, "open_tracker", lambda m: contextlib.nullcontext())
     monkeypatch.setattr(compare, "track_video", track)
-    monkeypatch.setattr(compare, "lip_sync", sync)
+    monkeypatch.setattr(compare, "seen_of", lambda *_: None)
+    said = {"confidence": 0.25, "distance": 0.8, "offset": 2}
+    monkeypatch.setattr(compare, "load_audio", lambda path: path)
+    monkeypatch.setattr(compare, "lip_sync", lambda *_: said)
+    nothing = networks.Networks(None, None, None, None, {"inception": "no weights"})
+    monkeypatch.setattr(networks, "load_networks", lambda weights: nothing)
+    return compare.load_tools()
 
 
-@pytest.fixture
-def no_model(monkeypatch):
+def test_every_number_of_a_video(truth, tools, write):
+    frames, path = truth
+    reference = compare.watch_reference(path, tools)
+    assert reference.values["sync"]["offset"] == 2
+    clip = compare.compare(reference, write("near.mkv", frames + 1), tools)
+    assert clip.frames == 6 and clip.notes == []
+    assert {k: set(v) for k, v in clip.curves.items()} == {
+        **dict.fromkeys(("psnr", "ssim", "sharpness"), {"full", "face", "mouth"}),
+        **dict.fromkeys(("lmd", "aligned_lmd"), {"mouth", "face"}),
+        **{"flicker": {"full"}, "jitter": {"face"}},
+    }
+    assert clip.curves["psnr"]["full"] == pytest.approx([48.1308] * 6, abs=1e-3)
+    assert not clip.curves["lmd"]["mouth"].any()
+    assert not clip.curves["flicker"]["full"].any()
+    assert clip.values["sync"]["distance"] == 0.8
+    assert tools.absent == {"fid": "no weights"}
+
+
+def test_progress_is_called_once_a_frame(truth, tools):
+    _, path = truth
+    calls = []
+    reference = compare.watch_reference(path, tools, lambda: calls.append(1))
+    compare.compare(reference, path, tools, lambda: calls.append(1))
+    assert len(calls) == 12
+
+
+def test_other_sizes_lengths_and_rates_are_said(truth, tools, write, monkeypatch):
+    frames, path = truth
+    reference = compare.watch_reference(path, tools)
+    small = compare.compare(reference, write("small.mkv", frames[:4, ::2, ::2]), tools)
+    assert small.frames == 4 and len(small.curves["psnr"]["full"]) == 4
+    assert small.notes == [
+        "resized from 32x32 to 64x64 px",
+        "4 frames against the reference's 6: the first 4 were compared",
+    ]
+    assert small.curves["lmd"]["mouth"].max() == pytest.approx(0, abs=1e-3)
+    long = write("long.mkv", np.concatenate([frames, frames[:1]]))
+    clip = compare.compare(reference, long, tools)
+    assert clip.frames == 6 and "7 frames against" in clip.notes[0]
+    slow = video_info(path) | {"fps": 29.97}
+    monkeypatch.setattr(compare, "video_info", lambda path: slow)
+    clip = compare.compare(reference, path, tools)
+    assert clip.notes == ["29.97 fps brought to 25: the nearest picture"]
+    assert compare.watch_reference(path, tools).notes == clip.notes
+
+
+def test_a_black_frame_counts_where_it_can_and_is_said(truth, tools, write):
+    frames, path = truth
+    frames = frames.copy()
+    frames[3] = 0
+    reference = compare.watch_reference(path, tools)
+    clip = compare.compare(reference, write("black.mkv", frames), tools)
+    assert clip.curves["psnr"]["full"][3] < 10 and clip.frames == 6
+    assert (
+        np.isnan(clip.curves["lmd"]["face"]).tolist()
+        == [False] * 3 + [True] + [False] * 2
+    )
+    assert len(clip.notes) == 1 and "no face in 1 of 6 frames" in clip.notes[0]
+    dark = compare.compare(reference, write("dark.mkv", frames * 0), tools)
+    assert "lmd" not in dark.curves and dark.values == {}
+    assert "absent: " in dark.notes[0] and "a face in 0 of 6" in dark.notes[0]
+
+
+def test_what_has_no_sound_is_said(truth, tools, monkeypatch):
+    _, path = truth
+
+    def silent(path):
+        raise UserError(f"{path}: no sound track")
+
+    monkeypatch.setattr(compare, "load_audio", silent)
+    reference = compare.watch_reference(path, tools)
+    clip = compare.compare(reference, path, tools)
+    assert reference.values == clip.values == {}
+    assert clip.notes == [f"sync is absent: {path}: no sound track"]
+
+
+def test_a_damaged_video_is_no_video_without_a_face(truth, tools, tmp_path):
+    _, path = truth
+    reference = compare.watch_reference(path, tools)
+    half = tmp_path / "half.mkv"
+    half.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    with pytest.raises(UserError, match="half.mkv"):
+        compare.compare(reference, half, tools)
+
+
+def test_another_shape_is_refused(truth, write):
+    frames, path = truth
+    wide = write("wide.mkv", frames[:, :32])
+    with pytest.raises(UserError, match="64x32 px, expected the reference's 64x64"):
+        compare.check_shape(wide, video_info(path))
+
+
+def test_without_a_face_model_landmarks_are_absent_with_the_reason(truth, monkeypatch):
     def absent(path):
         raise UserError("no face model anywhere")
 
     monkeypatch.setattr(compare, "find_model", absent)
-
-
-def test_methods_side_by_side(truth, tracker, tmp_path, capsys):
-    frames, reference = truth
-    close = _write_video(tmp_path / "close.mkv", frames + 1)
-    far = _write_video(tmp_path / "far.mkv", frames + 20)
-    out = tmp_path / "deep" / "result.json"
-    result = compare.evaluate(reference, [close, far], out)
-    assert json.loads(out.read_text()) == result
-    assert result["methods"]["close"]["psnr"]["full"] == pytest.approx(48.13, abs=0.01)
-    assert result["methods"]["far"]["psnr"]["mouth"] == pytest.approx(22.11, abs=0.01)
-    assert result["methods"]["close"]["lmd"] == {"face": 0.0, "mouth": 0.0}
-    assert result["methods"]["close"]["notes"] == []
-    printed = capsys.readouterr().out.splitlines()
-    assert printed[0].split()[:3] == ["method", "frames", "psnr.full"]
-    assert printed[1].split()[:3] == ["close", "6", "48.131"]
-    assert printed[0].split()[-2:] == ["sync.confidence", "sync.offset"]
-    assert printed[1].split()[-2:] == ["0.250", "2.000"]
-    assert "reference: sync confidence 0.25, offset 2" in printed
-    assert any(line.startswith("absent: fid") for line in printed)
-
-
-def test_what_has_no_sound_is_said(truth, tracker, tmp_path):
-    frames, reference = truth
-    mute = _write_video(tmp_path / "mute.mkv", frames)
-    row = compare.evaluate(reference, [mute])["methods"]["mute"]
-    assert row["sync"] == {}
-    assert row["notes"] == [f"sync is absent: {mute}: no sound track"]
-
-
-def test_other_sizes_and_lengths_are_said(truth, tracker, tmp_path):
-    frames, reference = truth
-    small = _write_video(tmp_path / "small.mkv", frames[:4, ::2, ::2])
-    row = compare.evaluate(reference, [small])["methods"]["small"]
-    assert row["frames"] == 4
-    assert row["notes"] == [
-        "resized from 32x32 to 64x64 px",
-        "4 frames against the reference's 6: the first 4 were compared",
-    ]
-    assert row["lmd"]["mouth"] == pytest.approx(0, abs=1e-3)
-    long = _write_video(tmp_path / "long.mkv", np.concatenate([frames, frames[:1]]))
-    row = compare.evaluate(reference, [long])["methods"]["long"]
-    assert row["frames"] == 6 and "7 frames against" in row["notes"][0]
-
-
-def test_another_shape_is_refused(truth, no_model, tmp_path):
-    frames, reference = truth
-    wide = _write_video(tmp_path / "wide.mkv", frames[:, :32])
-    with pytest.raises(UserError, match="64x32 px, expected the reference's 64x64"):
-        compare.evaluate(reference, [wide], tmp_path / "result.json")
-    assert not (tmp_path / "result.json").exists()
-
-
-def test_without_a_face_model_landmarks_are_absent_with_the_reason(truth, no_model):
-    _, reference = truth
-    result = compare.evaluate(reference, [reference])
-    row = result["methods"]["truth"]
-    assert set(row["psnr"]) == {"full"} and "lmd" not in row
-    assert "no face model anywhere" in result["absent"]["lmd, face, mouth"]
+    tools = compare.load_tools()
+    _, path = truth
+    reference = compare.watch_reference(path, tools)
+    clip = compare.compare(reference, path, tools)
+    assert set(clip.curves["psnr"]) == {"full"} and "lmd" not in clip.curves
+    assert any("no face model" in why for why in tools.absent.values())
     with pytest.raises(UserError):
-        compare.evaluate(reference, [reference], face_model="given.task")
+        compare.load_tools(face_model="given.task")
 
 
-def test_methods_of_the_same_name_stay_apart(truth, no_model, tmp_path):
-    frames, reference = truth
-    paths = []
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        paths.append(_write_video(tmp_path / folder / "out.mkv", frames))
-    assert set(compare.evaluate(reference, paths)["methods"]) == set(map(str, paths))
+def test_networks_are_shown_some_frames(truth, tools, write):
+    frames, path = truth
+    made = tools.networks._replace(
+        lpips=lambda true, image: float(image.mean() - true.mean()),
+        inception=lambda frame: frame.mean((0, 1)),
+    )
+    tools = tools._replace(networks=made)
+    reference = compare.watch_reference(path, tools)
+    clip = compare.compare(reference, write("near.mkv", frames + 1), tools)
+    assert clip.curves["lpips"]["full"] == pytest.approx([1, 1])  # frames 0 and 5
+    assert len(clip.features) == len(clip.true_features) == 2

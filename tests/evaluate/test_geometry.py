@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from emogene_jax.evaluate import geometry
+from emogene_jax.motion_to_emotion.expressions import canonical_rest
 
 
 @pytest.fixture
@@ -128,3 +129,43 @@ def test_lengths_must_agree():
     face = _face()[None]
     with pytest.raises(ValueError, match="against"):
         geometry.paired_difference(face, np.repeat(face, 2, axis=0))
+
+
+def _seen_face(rng, frames=3):
+    """[T, 68, 2] px: a face of 100 px between the eye corners, that moves a little."""
+    rest = canonical_rest()[:, :2] * (100 / 9, -100 / 9) + (200, 150)
+    return rest + rng.normal(0, 1, (frames, 68, 2))
+
+
+def test_crops_do_not_know_where_and_how_large_a_face_was():
+    rng = np.random.default_rng(0)
+    face = _seen_face(rng)
+    turned = np.array([[np.cos(0.2), -np.sin(0.2)], [np.sin(0.2), np.cos(0.2)]])
+    moved = 0.6 * face @ turned + (7, -3)
+    np.testing.assert_allclose(
+        geometry.in_crop(moved), geometry.in_crop(face), atol=1e-9
+    )
+    # All frames by the first one's similarity: movement stays.
+    drift = face[:1] + np.arange(3)[:, None, None] * 2.0
+    steps = np.diff(geometry.in_crop(drift), axis=0)
+    scale = geometry.CROP_EYES / 100
+    assert np.linalg.norm(steps, axis=-1) == pytest.approx(np.sqrt(8) * scale, rel=0.03)
+
+
+def test_crops_are_of_their_size_and_lost_frames_stay_lost():
+    face = _seen_face(np.random.default_rng(1))
+    face[0] = np.nan
+    cropped = geometry.in_crop(face)
+    eyes = np.linalg.norm(cropped[1, 36] - cropped[1, 45])
+    assert eyes == pytest.approx(geometry.CROP_EYES, rel=0.03)
+    assert np.isnan(cropped[0]).all() and not np.isnan(cropped[1:]).any()
+    assert np.isnan(geometry.in_crop(face * np.nan)).all()
+
+
+def test_the_similarity_is_scikit_images():
+    transform = pytest.importorskip("skimage.transform")
+    rng = np.random.default_rng(2)
+    source, target, points = rng.normal(size=(3, 8, 2)) * 30
+    found = transform.SimilarityTransform.from_estimate(source, target)
+    ours = geometry.fit_similarity(points, source, target)
+    np.testing.assert_allclose(ours, found(points), atol=1e-4)

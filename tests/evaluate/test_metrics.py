@@ -1,9 +1,15 @@
-"""PSNR, SSIM and landmark distance against closed forms and slow loops."""
+"""PSNR, SSIM, sharpness and landmark distance against closed forms, slow loops and
+scikit-image; and that what is worse is told to be worse."""
+
+import sys
+from itertools import islice
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from emogene_jax.evaluate import metrics
+from emogene_jax.evaluate.temporal import unlike_changes
 from emogene_jax.landmarks import FACE
 
 
@@ -116,6 +122,130 @@ def test_ssim_equals_the_definition(rng, name):
     per_frame = [maps[t].mean(axis=0)[inside[t]].mean() for t in range(2)]
     masked = metrics.ssim(a, b, mask, window=name)
     assert masked == pytest.approx(np.mean(per_frame))
+
+
+@pytest.mark.parametrize("name", ["gaussian", "uniform"])
+def test_ssim_without_opencv_is_the_same(rng, name, monkeypatch):
+    a, b = _frames(rng), _frames(rng)
+    expected = metrics.ssim(a, b, window=name)
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert metrics.ssim(a, b, window=name) == pytest.approx(expected, abs=1e-6)
+
+
+def _as_scikit_image_does(a, b):
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+    how = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    pairs = list(zip(a, b))
+    return {
+        "psnr": np.mean([peak_signal_noise_ratio(*pair) for pair in pairs]),
+        "gaussian": np.mean(
+            [structural_similarity(*pair, channel_axis=-1, **how) for pair in pairs]
+        ),
+        "uniform": np.mean(
+            [structural_similarity(*pair, channel_axis=-1) for pair in pairs]
+        ),
+    }
+
+
+def _equals_scikit_image(a, b):
+    pytest.importorskip("skimage")
+    expected = _as_scikit_image_does(a, b)
+    assert metrics.psnr(a, b) == pytest.approx(expected["psnr"], abs=1e-4)
+    for window in ("gaussian", "uniform"):
+        found = metrics.ssim(a, b, window=window)
+        assert found == pytest.approx(expected[window], abs=1e-4)
+
+
+def test_psnr_and_ssim_are_scikit_images(rng):
+    _equals_scikit_image(_frames(rng, 2, 40, 50), _frames(rng, 2, 40, 50))
+
+
+def test_psnr_and_ssim_are_scikit_images_on_filmed_frames(shared):
+    from emogene_jax.media.video import iter_frames
+
+    video = shared / "data" / "mead" / "happy_256.mp4"
+    frames = np.stack([*islice(iter_frames(video), 8)])
+    _equals_scikit_image(frames[:2], frames[6:])
+    # Flat and dark or bright frames are where rounding would show.
+    dark = (frames[:1] // 32, frames[6:7] // 32)
+    _equals_scikit_image(*dark)
+    _equals_scikit_image(*(255 - x for x in dark))
+
+
+def test_sharpness_is_the_ratio_of_laplacian_energies(rng):
+    a, b = _frames(rng, 1)[0], _frames(rng, 1)[0]
+    weights = np.array([0.299, 0.587, 0.114])
+    energy = []
+    for frame in (b, a):
+        y, total = frame @ weights, 0.0
+        for i in range(1, y.shape[0] - 1):
+            for j in range(1, y.shape[1] - 1):
+                around = y[i - 1, j] + y[i + 1, j] + y[i, j - 1] + y[i, j + 1]
+                total += (around - 4 * y[i, j]) ** 2
+        energy.append(total)
+    scores = metrics.frame_scores(metrics.frame_maps(a, b), {"full": None})
+    assert scores["full"]["sharpness"] == pytest.approx(energy[0] / energy[1], rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def filmed_frames():
+    """Six frames of 64 px: smooth shapes that move by a pixel a frame, and a hard edge."""
+    rng = np.random.default_rng(3)
+    picture = ndimage.gaussian_filter(rng.normal(size=(64, 80, 3)), (2, 2, 0))
+    picture = 128 + 60 * picture / picture.std()
+    picture[30:, 20:50] += 40
+    frames = [picture[:, t : t + 64] for t in range(6)]
+    return np.clip(np.round(frames), 0, 255).astype(np.uint8)
+
+
+def _scored(reference, image):
+    """{metric: mean over frames} of the whole frame."""
+    scores = [
+        metrics.frame_scores(metrics.frame_maps(*pair), {"full": None})["full"]
+        for pair in zip(reference, image)
+    ]
+    found = {name: np.mean([s[name] for s in scores]) for name in scores[0]}
+    steps = range(1, len(image))
+    changes = [
+        unlike_changes(reference[t - 1 : t + 1], image[t - 1 : t + 1]) for t in steps
+    ]
+    return found | {"flicker": np.mean(changes)}
+
+
+def test_equal_videos_are_perfect(filmed_frames):
+    found = _scored(filmed_frames, filmed_frames)
+    assert found == pytest.approx(
+        {"psnr": metrics.MAX_PSNR, "ssim": 1, "sharpness": 1, "flicker": 0}
+    )
+
+
+def test_what_is_worse_is_told_to_be_worse(filmed_frames):
+    noise = np.random.default_rng(0).normal(size=filmed_frames.shape)
+
+    def blurred(sigma):
+        return ndimage.gaussian_filter(filmed_frames, (0, sigma, sigma, 0))
+
+    def shifted(by):
+        return ndimage.shift(filmed_frames, (0, 0, by, 0), order=0, mode="nearest")
+
+    def noisy(size):
+        return np.clip(filmed_frames + size * noise, 0, 255).astype(np.uint8)
+
+    for worsen in (blurred, shifted, noisy):
+        little, much = (_scored(filmed_frames, worsen(by)) for by in (1, 3))
+        for metric in ("psnr", "ssim"):
+            assert much[metric] < little[metric], worsen
+    assert _scored(filmed_frames, blurred(3))["sharpness"] < 0.5
+    assert _scored(filmed_frames, noisy(6))["sharpness"] > 1.5
+    assert _scored(filmed_frames, shifted(1))["sharpness"] == pytest.approx(1, abs=0.2)
+    # Frames that each are right, but stand still or shake, are seen by their changes.
+    frozen = np.repeat(filmed_frames[:1], 6, 0)
+    calm, shaky = _scored(filmed_frames, blurred(0.5)), _scored(filmed_frames, noisy(6))
+    assert calm["flicker"] < shaky["flicker"]
+    true_change = np.abs(np.diff(filmed_frames.astype(int), axis=0)).mean()
+    still = _scored(filmed_frames, frozen)["flicker"]
+    assert still == pytest.approx(true_change, rel=1e-6) and still > calm["flicker"]
 
 
 def test_ssim_is_one_only_for_equal_frames(rng):

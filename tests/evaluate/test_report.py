@@ -5,7 +5,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from emogene_jax.evaluate.report import MEANINGS, metrics_table, write_report
+from emogene_jax.evaluate.report import (
+    MEANINGS,
+    Curves,
+    metrics_table,
+    training_curves,
+    write_report,
+)
 
 
 @pytest.fixture
@@ -30,8 +36,9 @@ def page(folder):
         ("A & B", ("x", "y <z>"), [("<b>", 7), (float("nan"), None)]),
     ]
     videos = [(path.stem, path) for path in sorted((folder / "videos").iterdir())]
-    sheet = folder / "sheet.png"
-    index = write_report(folder, videos, sheet, curves, tables, ["Said & done."])
+    sheets = [("sheet", folder / "sheet.png")]
+    curves = Curves("Training", "steps", {name: {"": p} for name, p in curves.items()})
+    index = write_report(folder, videos, sheets, curves, tables, ["Said & done."])
     return index.read_text(encoding="utf-8")
 
 
@@ -85,3 +92,22 @@ def test_a_bare_page_is_well_formed_too(folder):
 def test_a_video_outside_the_folder_is_a_mistake(folder):
     with pytest.raises(ValueError):
         write_report(folder / "videos", [("x", folder / "sheet.png")])
+
+
+def test_lines_of_one_plot_have_a_legend(folder):
+    lines = {"ours": [(0, 1.0), (9, 2.0)], "A & B": [(0, 3.0), (4, float("nan"))]}
+    curves = Curves("Over time", "frames", {"PSNR": lines})
+    index = write_report(folder, curves=curves)
+    tree = ElementTree.fromstring(index.read_text(encoding="utf-8"))
+    drawn = [node.get("class") for node in tree.iter("polyline")]
+    assert drawn == ["line0", "line1"]
+    told = {n.text: n.get("class") for n in tree.iter("span")}
+    assert told == {"ours": "line0", "A & B": "line1"}
+    assert any("frames 0 to 9" in (n.text or "") for n in tree.iter("small"))
+
+
+def test_curves_of_a_training_are_its_losses(folder):
+    curves = training_curves(folder, ["audio_to_motion"])
+    assert curves.plots == {
+        "audio to motion: loss": {"": []}
+    }  # nothing was trained here

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from emogene_jax.evaluate.temporal import flicker
+from emogene_jax.evaluate.geometry import STABLE
+from emogene_jax.evaluate.temporal import flicker, jitter, unlike_changes
 
 
 class Filmed:
@@ -63,3 +64,42 @@ def test_nothing_is_compared_across_a_cut():
     assert flicker(filmed, rendered) == {}
     with pytest.raises(ValueError, match="against"):
         flicker(filmed, rendered[:3])
+
+
+def test_unlike_changes_against_slow_loops():
+    rng = np.random.default_rng(1)
+    true, image = (rng.integers(0, 256, (2, 5, 6, 3), dtype=np.uint8) for _ in range(2))
+    total = 0
+    for place in np.ndindex(5, 6, 3):
+        old, new = (int(image[t][place]) for t in (0, 1))
+        true_old, true_new = (int(true[t][place]) for t in (0, 1))
+        total += abs((new - old) - (true_new - true_old))
+    assert unlike_changes(true, image) == pytest.approx(total / 90)
+
+
+def test_jitter_sees_trembling_alone():
+    rng = np.random.default_rng(2)
+    true = np.cumsum(rng.normal(size=(9, 68, 2)), axis=0)
+    assert jitter(true, true) == pytest.approx(0)
+    drifting = (
+        true + np.arange(9)[:, None, None] * 0.7 + 3
+    )  # off, and further every frame
+    assert jitter(drifting, true) == pytest.approx(0, abs=1e-12)
+    trembling = true.copy()
+    trembling[::2, list(STABLE), 0] += 0.5
+    # The second difference of 0.5, 0, 0.5, ... is 1 in size.
+    assert jitter(trembling, true) == pytest.approx(1)
+    lost = trembling.copy()
+    lost[4] = np.nan
+    assert np.isnan(jitter(lost, true)).sum() == 3
+
+
+def test_jitter_against_slow_loops():
+    rng = np.random.default_rng(4)
+    a, b = rng.normal(size=(2, 5, 68, 2))
+    for t, found in enumerate(jitter(a, b)):
+        lengths = []
+        for p in STABLE:
+            e = [a[t + k, p] - b[t + k, p] for k in range(3)]
+            lengths.append(np.hypot(*(e[2] - 2 * e[1] + e[0])))
+        assert found == pytest.approx(np.mean(lengths))
