@@ -42,7 +42,7 @@ def talk(avatar, audio, track, out, seed=0, background=None, landmarks_out=None)
     spoken = [(path, StoredSound(path)) for path in audio]
     if len(audio) > 1:
         Path(out).mkdir(parents=True, exist_ok=True)
-    person, picture = _open(avatar), _background(background)
+    person, picture = open_avatar(avatar), open_background(background)
     renderer = Renderer(person.fields)
     for path, waveform in spoken:
         features = audio_features(waveform, person.info["content"])
@@ -59,7 +59,7 @@ def talk(avatar, audio, track, out, seed=0, background=None, landmarks_out=None)
 
 def idle(avatar, seconds, out, seed=0, background=None, landmarks_out=None):
     """A video of `seconds` in which the person says nothing, and lives."""
-    person, picture = _open(avatar), _background(background)
+    person, picture = open_avatar(avatar), open_background(background)
     performance = perform_idle(person, max(1, round(seconds * FPS)), seed)
     _show(person, Renderer(person.fields), performance, out, None, picture)
     _save(landmarks_out, person, performance)
@@ -67,7 +67,7 @@ def idle(avatar, seconds, out, seed=0, background=None, landmarks_out=None):
 
 def drive(avatar, source, out, landmarks_out=None, background=None, face_model=None):
     """Re-enact a video of somebody, or saved landmarks (.npz)."""
-    person, picture = _open(avatar), _background(background)
+    person, picture = open_avatar(avatar), open_background(background)
     if Path(source).suffix.lower() == ".npz":
         performance, sound = _load(source), None
     else:
@@ -77,7 +77,8 @@ def drive(avatar, source, out, landmarks_out=None, background=None, face_model=N
     _save(landmarks_out, person, performance)
 
 
-def _open(avatar) -> Avatar:
+def open_avatar(avatar) -> Avatar:
+    """The avatar of a folder, ready to be rendered."""
     enable_compilation_cache()
     person = load_avatar(avatar)
     try:
@@ -106,8 +107,8 @@ def _show(person: Avatar, renderer, performance: Performance, out, sound, pictur
     progress.close({})
 
 
-def _background(path):
-    """The middle square of a picture, or None."""
+def open_background(path):
+    """The middle square of a picture; None of None."""
     if path is None:
         return None
     try:

@@ -1,0 +1,87 @@
+"""The HTTP server of the page and of agents."""
+
+import os
+import socket
+import sys
+import tempfile
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+
+from emogene_jax.app.people import People
+from emogene_jax.app.render import LARGEST
+from emogene_jax.signals import UserError
+
+LOCAL = ("127.0.0.1", "localhost", "::1")
+# Browsers ask nobody but this server. Gradio's own scripts are inline, and make blobs.
+POLICY = (
+    "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
+    "connect-src 'self' ws: wss: data: blob:; frame-ancestors 'self'"
+)
+
+
+class _ClosedOff:
+    """ASGI middleware: headers by which a browser asks no other machine."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        async def answer(message):
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["Content-Security-Policy"] = POLICY
+                headers["X-Content-Type-Options"] = "nosniff"
+            await send(message)
+
+        await self.app(scope, receive, answer if scope["type"] == "http" else send)
+
+
+def application(people: People, page: bool):
+    """The ASGI application: what agents ask for, and the page at /."""
+    app = Starlette()
+    if page:
+        import gradio as gr
+
+        from emogene_jax.app.page import build
+
+        gr.mount_gradio_app(
+            app,
+            build(people),
+            path="/",
+            max_file_size=LARGEST,
+            theme=gr.themes.Base(
+                font=["system-ui", "sans-serif"],
+                font_mono=["ui-monospace", "monospace"],
+            ),
+            footer_links=[],
+        )
+    return _ClosedOff(app)
+
+
+def run(place, host: str, port: int, page: bool) -> None:
+    """Serves the avatars of a folder, or one, until it is interrupted.
+
+    Raises:
+        UserError: no avatar there, or the port is taken, or there is no such host.
+    """
+    people = People(place)
+    if not page and not people.names():
+        raise UserError(f"{place}: no avatar in it")
+    try:
+        listening = socket.create_server((host, port))
+    except OSError as error:
+        raise UserError(f"{host}:{port}: {error.strerror or error}") from None
+    with tempfile.TemporaryDirectory(prefix="emogene-") as folder:
+        os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
+        app = application(people, page)
+        print(f"http://{host}:{listening.getsockname()[1]}: ready", file=sys.stderr)
+        if host not in LOCAL:
+            print(
+                f"warning: {host} can be reached by others, who then make videos here",
+                file=sys.stderr,
+            )
+        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(
+            sockets=[listening]
+        )
