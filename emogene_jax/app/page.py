@@ -33,6 +33,11 @@ def build(people: People) -> gr.Blocks:
         gr.Markdown(f"# emogene\n{ABOUT}")
         with gr.Tab("Talk"):
             avatar = _talk_tab(people)
+        with gr.Tab("Live"):
+            gr.HTML(
+                '<iframe src="/live" title="Live" allow="microphone; autoplay" '
+                'style="width:100%;height:62rem;border:0"></iframe>'
+            )
         if people.one is None:
             with gr.Tab("New avatar"):
                 _make_tab(people, avatar)
@@ -75,10 +80,15 @@ def _talk_tab(people: People):
                 stop = gr.Button("Stop")
         with gr.Column(min_width=300):
             said = gr.Textbox(label="Progress", lines=2, interactive=False)
-            newest = gr.Image(label="Rendered now", interactive=False, buttons=[])
+            with gr.Row():
+                newest = gr.Image(
+                    label="Rendered now", interactive=False, buttons=[], min_width=140
+                )
+                points = gr.Image(
+                    label="Landmarks", interactive=False, buttons=[], min_width=140
+                )
             video = gr.Video(label="Video", autoplay=True)
-            strip = gr.Image(label="Frames", interactive=False, buttons=[])
-            points = gr.Image(label="Landmarks", interactive=False, buttons=[])
+            strip = gr.Image(label="Frames", interactive=False, buttons=[], height=120)
 
     chosen = [emotion, strength, other, share]
     shown = [said, newest, video, strip, points]

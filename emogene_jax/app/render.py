@@ -1,6 +1,7 @@
 """What the page's buttons do, without the page: renders that say how far they are, and
 can be left at any frame."""
 
+import contextlib
 import json
 import queue
 import shutil
@@ -16,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from emogene_jax.app.people import People
+from emogene_jax.app.seats import DEVICE
 from emogene_jax.audio.features import audio_features
 from emogene_jax.audio.load import StoredSound
 from emogene_jax.commands.talk import open_background
@@ -26,7 +28,7 @@ from emogene_jax.signals import FPS, SAMPLE_RATE, UserError, motion_to_landmarks
 
 LONGEST = 600.0  # s of speech
 LONGEST_FILM = 3600.0  # s of a video that an avatar is made of
-LARGEST = "500mb"  # of an upload
+LARGEST_BYTES = 500_000_000  # of an upload
 SHOWN_EVERY = 0.3  # s between two pictures of a render
 KEPT = 200  # frames for the strip
 
@@ -69,10 +71,17 @@ def speak(people: People, name, speech, track, out: Path, seed=0, background=Non
     Raises:
         UserError: in one line, what of it is wrong.
     """
-    yield Progress("opening the avatar")
     idles = not isinstance(speech, str | Path)
     if not idles:
         must_be_short(speech)
+    with contextlib.closing(DEVICE.wait()) as turn:
+        while place := next(turn):
+            yield Progress(f"{place} before you")
+        yield Progress("opening the avatar")
+        yield from _spoken(people, name, speech, idles, track, out, seed, background)
+
+
+def _spoken(people, name, speech, idles, track, out, seed, background):
     person = people.person(name)
     size = person.avatar.fields.camera.size
     picture = open_background(background)

@@ -9,8 +9,9 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 
+from emogene_jax.app import agents
 from emogene_jax.app.people import People
-from emogene_jax.app.render import LARGEST
+from emogene_jax.app.render import LARGEST_BYTES
 from emogene_jax.signals import UserError
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -40,17 +41,20 @@ class _ClosedOff:
 
 def application(people: People, page: bool):
     """The ASGI application: what agents ask for, and the page at /."""
-    app = Starlette()
+    app = Starlette(routes=agents.routes(people))
     if page:
         import gradio as gr
 
+        from emogene_jax.app import rtc
         from emogene_jax.app.page import build
+
+        app.routes.extend(rtc.routes(people))
 
         gr.mount_gradio_app(
             app,
             build(people),
             path="/",
-            max_file_size=LARGEST,
+            max_file_size=LARGEST_BYTES,
             theme=gr.themes.Base(
                 font=["system-ui", "sans-serif"],
                 font_mono=["ui-monospace", "monospace"],
@@ -82,6 +86,11 @@ def run(place, host: str, port: int, page: bool) -> None:
                 f"warning: {host} can be reached by others, who then make videos here",
                 file=sys.stderr,
             )
-        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(
-            sockets=[listening]
-        )
+        uvicorn.Server(
+            uvicorn.Config(
+                app,
+                log_level="warning",
+                timeout_graceful_shutdown=2,
+                ws_max_size=1 << 20,
+            )
+        ).run(sockets=[listening])

@@ -69,9 +69,7 @@ class Intake:
         with self._changed:
             if self._began is None:
                 self._began = self._clock()
-            self._changed.wait_for(
-                lambda: self._stopped or self._samples < WAITING * self.rate
-            )
+            self._changed.wait_for(lambda: self._stopped or not self.full)
             self._parts.append(np.asarray(samples, np.float32))
             self._samples += len(samples)
             self._changed.notify_all()
@@ -94,6 +92,16 @@ class Intake:
         with self._changed:
             self._ended = self._stopped = True
             self._changed.notify_all()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing is taken any more."""
+        return self._stopped
+
+    @property
+    def full(self) -> bool:
+        """Whether whoever gives more has to wait."""
+        return self._samples >= WAITING * self.rate
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Blocks [rate / 25] float32 of what is given, and of silence, until the end."""
