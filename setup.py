@@ -38,12 +38,16 @@ CORE = [
     "mediapipe>=1.2.2,<2",  # brings opencv-contrib: never list another opencv
 ]
 
+# The page, its server, and WebRTC.
+APP = ["gradio>=6.31,<7", "aiortc>=1.16,<2", "uvicorn>=0.35", "websockets>=15"]
 EXTRAS = {
-    "test": ["pytest>=9", "pytest-xdist>=3.8", "hypothesis>=6.150"],
+    "test": ["pytest>=9", "pytest-xdist>=3.8", "hypothesis>=6.150", "httpx", *APP],
     "dev": ["ruff==0.17.5", "pre-commit>=4"],
     # Only to compare with PyTorch in tests; without it those are skipped.
     "parity": ["torch==2.13.0; python_version < '3.12'"],
-    "app": ["gradio>=6.31,<7"],
+    "app": APP,
+    # Signed content credentials (C2PA) in videos.
+    "c2pa": ["c2pa-python>=0.30"],
     "beam": ["apache-beam>=2.77"],
     "cuda12": ["jax[cuda12]"],
     "cuda13": ["jax[cuda13]"],
@@ -63,7 +67,7 @@ setup(
         "emogene_jax.configs",
     ],
     package_dir={"emogene_jax.configs": "configs"},
-    package_data={"emogene_jax": ["*/*.npy", "*/*.safetensors"]},
+    package_data={"emogene_jax": ["*/*.npy", "*/*.safetensors", "*/*.html"]},
     install_requires=CORE,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["emogene = emogene_jax.cli:main"]},

@@ -65,6 +65,7 @@ def wishes(people: People, query) -> tuple:
         raise UserError(f"seed: found {query['seed']!r}, expected a number") from None
     names = people.names()
     name = query.get("avatar", names[0] if names else "")
+    people.must_know(name)
     return name, parse_emotion(query.get("emotion", "neutral")), seed
 
 

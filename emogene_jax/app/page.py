@@ -51,7 +51,10 @@ def _talk_tab(people: People):
             first = names[0] if names else None
             avatar = gr.Dropdown(names, value=first, label="Avatar")
             speech = gr.Audio(
-                sources=["upload", "microphone"], type="filepath", label="Speech"
+                sources=["upload", "microphone"],
+                type="filepath",
+                label="Speech",
+                buttons=["download"],
             )
             emotion = gr.Radio(list(EMOTIONS), value="neutral", label="Emotion")
             strength = gr.Slider(0, STRONGEST, 1, step=0.05, label="Strength")
@@ -59,6 +62,7 @@ def _talk_tab(people: People):
                 other = gr.Dropdown([ALONE, *EMOTIONS], value=ALONE, label="Mixed with")
                 share = gr.Slider(0.05, 0.95, 0.5, step=0.05, label="Part of the other")
                 track = gr.Textbox(
+                    value="",
                     label="Emotion track",
                     info="0s=neutral,3s=happy:0.8; empty: the emotion above. A click "
                     "on the waveform lets the emotion above begin there.",
@@ -111,7 +115,7 @@ def _generated(people, name, speech, *values):
         try:
             if not name:
                 raise UserError("avatar: expected one to be chosen")
-            wanted = parse_emotion(track.strip() or wording(*chosen))
+            wanted = parse_emotion((track or "").strip() or wording(*chosen))
             steps = speak(
                 people,
                 name,
@@ -144,7 +148,7 @@ def _wave(speech, track, *chosen):
     if not speech:
         return None
     try:
-        wanted = parse_emotion(track.strip() or wording(*chosen))
+        wanted = parse_emotion((track or "").strip() or wording(*chosen))
         return pictures.waveform(
             load_audio(speech)[: int(LONGEST * SAMPLE_RATE)], wanted
         )
@@ -155,7 +159,7 @@ def _wave(speech, track, *chosen):
 def _click(speech, track, emotion, strength, other, share, event: gr.SelectData):
     seconds = len(load_audio(speech)) / SAMPLE_RATE * event.index[0] / pictures.WIDTH
     step = f"{seconds:.1f}s={wording(emotion, strength, other, share)}"
-    before = track.strip() or "0s=neutral"
+    before = (track or "").strip() or "0s=neutral"
     try:
         known = parse_emotion(before)
         kept = [part for part in known if abs(part[0] - round(seconds, 1)) > 0.05]

@@ -50,14 +50,18 @@ class People:
         )
         return sorted(inside)
 
+    def must_know(self, name: str) -> None:
+        """Raises UserError where there is no avatar of a name."""
+        if name not in (known := self.names()):
+            raise UserError(f"no avatar of this name; there are: {listed(known)}")
+
     def person(self, name: str) -> Person:
         """The person of a name.
 
         Raises:
             UserError: there is none of this name, or it is damaged.
         """
-        if name not in (known := self.names()):
-            raise UserError(f"no avatar of this name; there are: {listed(known)}")
+        self.must_know(name)
         with self._lock:
             if name not in self._open:
                 while len(self._open) >= OPEN:

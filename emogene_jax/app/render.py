@@ -30,6 +30,7 @@ LONGEST = 600.0  # s of speech
 LONGEST_FILM = 3600.0  # s of a video that an avatar is made of
 LARGEST_BYTES = 500_000_000  # of an upload
 SHOWN_EVERY = 0.3  # s between two pictures of a render
+CREATE = ["-m", "emogene_jax.cli", "create"]
 KEPT = 200  # frames for the strip
 
 
@@ -71,37 +72,50 @@ def speak(people: People, name, speech, track, out: Path, seed=0, background=Non
     Raises:
         UserError: in one line, what of it is wrong.
     """
-    idles = not isinstance(speech, str | Path)
-    if not idles:
+    try:
+        sound = _sound(speech)
+        picture = open_background(background)
+        with contextlib.closing(DEVICE.wait()) as turn:
+            while place := next(turn):
+                yield Progress(f"{place} before you")
+            yield Progress("opening the avatar")
+            person = people.person(name)
+            yield from _spoken(person, sound, speech, track, out, seed, picture)
+    except UserError as error:  # where uploads lie is nobody's business
+        line = str(error).replace(str(speech), Path(str(speech)).name)
+        raise UserError(line) from None
+
+
+def _sound(speech) -> StoredSound | None:
+    """What is to be said; None = only so many seconds of idling.
+
+    Raises:
+        UserError: it is no sound, or longer than what is taken.
+    """
+    if isinstance(speech, str | Path):
         must_be_short(speech)
-    with contextlib.closing(DEVICE.wait()) as turn:
-        while place := next(turn):
-            yield Progress(f"{place} before you")
-        yield Progress("opening the avatar")
-        yield from _spoken(people, name, speech, idles, track, out, seed, background)
-
-
-def _spoken(people, name, speech, idles, track, out, seed, background):
-    person = people.person(name)
-    size = person.avatar.fields.camera.size
-    picture = open_background(background)
-    if picture is not None:
-        picture = np.asarray(picture.resize((size, size), Image.LANCZOS))
-    said = ""
-    if idles:
-        if not 0 < speech <= LONGEST:
-            raise UserError(f"idle: found {speech} s, expected up to {LONGEST:.0f}")
-        acted = perform_idle(person.avatar, max(1, round(speech * FPS)), seed)
-        acted = acted._replace(motion=iter([acted.motion]))
-    else:
-        yield Progress("listening")
         sound = StoredSound(speech)
         if len(sound) > LONGEST * SAMPLE_RATE:
-            raise UserError(f"longer than the {LONGEST / 60:.0f} minutes taken here")
+            raise UserError(f"{speech}: longer than the {LONGEST / 60:g} minutes taken")
+        return sound
+    if not 0 < speech <= LONGEST:
+        raise UserError(f"idle: found {speech} s, expected up to {LONGEST:.0f}")
+    return None
+
+
+def _spoken(person, sound, speech, track, out, seed, picture) -> Iterator[Progress]:
+    said, size = "", person.avatar.fields.camera.size
+    if picture is not None:
+        picture = np.asarray(picture.resize((size, size), Image.LANCZOS))
+    if sound is None:
+        acted = perform_idle(person.avatar, max(1, round(speech * FPS)), seed)
+        acted, speech = acted._replace(motion=iter([acted.motion])), None
+    else:
+        yield Progress("listening")
         features = audio_features(sound, person.avatar.info["content"])
         said = never_reached(track, len(features.speech))
         acted = perform_in_stretches(person.avatar, features, track, seed)
-    yield from _rendered(person, acted, picture, out, None if idles else speech, said)
+    yield from _rendered(person, acted, picture, out, speech, said)
 
 
 def _rendered(person, acted, picture, out, sound, said) -> Iterator[Progress]:
@@ -190,8 +204,8 @@ def make(people: People, video, name: str, size: int) -> Iterator[Made]:
     out = people.new(name)
     must_be_short(video, LONGEST_FILM)
     # A process of its own: it can be ended at once, and gives its memory back.
-    command = [sys.executable, "-m", "emogene_jax.cli", "create", str(video)]
-    command += ["--out", str(out), "--size", str(int(size))]
+    command = [sys.executable, *CREATE, str(video), "--out", str(out)]
+    command += ["--size", str(int(size))]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

@@ -89,7 +89,12 @@ class _Call:
 
     async def answer(self, offer: RTCSessionDescription) -> RTCSessionDescription:
         """The answer to a browser's offer; rendering begins."""
-        await self.connection.setRemoteDescription(offer)
+        try:
+            await self.connection.setRemoteDescription(offer)
+        except Exception as error:  # of any kind: it is read line by line
+            await self.connection.close()
+            line = " ".join(str(error).split())
+            raise UserError(f"offer: can't be understood ({line})") from None
         self.connection.addTrack(self._sound)
         self.connection.addTrack(self._picture)
         await self.connection.setLocalDescription(await self.connection.createAnswer())

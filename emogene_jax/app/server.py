@@ -1,9 +1,12 @@
 """The HTTP server of the page and of agents."""
 
+import contextlib
 import os
+import signal
 import socket
 import sys
 import tempfile
+import threading
 
 import uvicorn
 from starlette.applications import Starlette
@@ -14,6 +17,7 @@ from emogene_jax.app.people import People
 from emogene_jax.app.render import LARGEST_BYTES
 from emogene_jax.signals import UserError
 
+LARGEST_MESSAGE = 1 << 20  # bytes, of a WebSocket
 LOCAL = ("127.0.0.1", "localhost", "::1")
 # Browsers ask nobody but this server. Gradio's own scripts are inline, and make blobs.
 POLICY = (
@@ -86,11 +90,17 @@ def run(place, host: str, port: int, page: bool) -> None:
                 f"warning: {host} can be reached by others, who then make videos here",
                 file=sys.stderr,
             )
-        uvicorn.Server(
-            uvicorn.Config(
-                app,
-                log_level="warning",
-                timeout_graceful_shutdown=2,
-                ws_max_size=1 << 20,
-            )
-        ).run(sockets=[listening])
+        threading.Thread(target=_warm, args=(people,), daemon=True).start()
+        # SIGTERM ends it as Ctrl-C does: what is temporary goes.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
+        config.ws_max_size = LARGEST_MESSAGE
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listening])
+
+
+def _warm(people: People) -> None:
+    """Opens the first avatar, so that who comes first waits less."""
+    with contextlib.suppress(UserError):  # told to who asks for it
+        for name in people.names()[:1]:
+            people.person(name)
