@@ -82,7 +82,7 @@ class _Call:
         self._intake, self._loop = Intake(RATE), asyncio.get_running_loop()
         clock = _Clock()
         self._picture, self._sound = _Track("video", clock), _Track("audio", clock)
-        self._channel = None
+        self._channel, self._told = None, None
         self.connection.on("track", self._hear)
         self.connection.on("datachannel", self._talk)
         self.connection.on("connectionstatechange", self._changed)
@@ -121,6 +121,8 @@ class _Call:
 
     def _talk(self, channel) -> None:
         self._channel = channel
+        if self._told is not None:
+            self._tell(self._told)
 
         @channel.on("message")
         def wish(text):
@@ -134,6 +136,7 @@ class _Call:
             self.hang_up()
 
     def _tell(self, what: dict) -> None:
+        self._told = what
         if self._channel is not None and self._channel.readyState == "open":
             self._channel.send(json.dumps(what))
 

@@ -203,18 +203,19 @@ def _in_thread(frames: Iterable[np.ndarray], work) -> int:
     The caller's thread makes frame k + 1 while frame k is encoded.
     """
     waiting = queue.Queue(maxsize=8)
-    failed = []
+    failed, ended = [], []
 
     def arrivals():
         while (frame := waiting.get()) is not None:
             yield frame
+        ended.append(True)
 
     def run():
         try:
             work(arrivals())
         except BaseException as error:  # handed to the caller's thread below
             failed.append(error)
-            while waiting.get() is not None:
+            while not ended and waiting.get() is not None:
                 pass
 
     thread = threading.Thread(target=run, name="encode", daemon=True)

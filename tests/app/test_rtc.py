@@ -61,7 +61,7 @@ async def _call(people, wish):
 
 def test_a_call_shows_the_person_and_ends_when_it_is_hung_up(people):
     told, pictures, sounds = asyncio.run(_call(people, "no emotion"))
-    assert told[0] == {"ready": "ann"}
+    assert {"ready": "ann"} in told
     assert any("unknown emotion" in line.get("error", "") for line in told)
     assert len(pictures) == 25 and {width for _, width in pictures} == {32}
     times = [when for when, _ in pictures]

@@ -171,3 +171,18 @@ def test_a_failing_encoder_stops_the_renderer(tmp_path):
     with pytest.raises(Exception):  # noqa: B017 - whatever the encoder says
         write_video(tmp_path / "a.mp4", endless())
     assert len(made) < 200 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("write", [write_video, write_lossless])
+def test_frames_that_fail_before_the_first_leave_nothing_and_do_not_hang(
+    write, tmp_path
+):
+    def none():
+        raise RuntimeError("no frame")
+        yield
+
+    with pytest.raises(Exception):  # noqa: B017  (the encoder's own, or that)
+        write(tmp_path / "a.mp4", none())
+    with pytest.raises(Exception):  # noqa: B017
+        write(tmp_path / "a.mp4", iter([]))
+    assert not list(tmp_path.iterdir())
