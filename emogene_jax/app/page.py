@@ -4,6 +4,7 @@ No request leaves the machine: analytics are off, fonts are the system's, and a 
 security policy forbids browsers to ask anybody else.
 """
 
+import contextlib
 import tempfile
 from pathlib import Path
 
@@ -111,7 +112,8 @@ def _talk_tab(people: People):
 
 def _generated(people, name, speech, *values):
     *chosen, track, idle, background, seed = values
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
         try:
             if not name:
                 raise UserError("avatar: expected one to be chosen")
@@ -125,6 +127,7 @@ def _generated(people, name, speech, *values):
                 int(seed or 0) % 2**32,
                 background,
             )
+            stack.callback(steps.close)  # before its folder goes
             for step in steps:
                 points = (
                     None if step.landmarks is None else pictures.face(step.landmarks)
