@@ -40,14 +40,14 @@ CORE = [
 
 # The page, its server, and WebRTC.
 APP = ["gradio>=6.31,<7", "aiortc>=1.16,<2", "uvicorn>=0.35", "websockets>=15"]
+C2PA = ["c2pa-python>=0.30"]  # signed content credentials in videos
 EXTRAS = {
-    "test": ["pytest>=9", "pytest-xdist>=3.8", "hypothesis>=6.150", "httpx", *APP],
+    "test": ["pytest>=9", "pytest-xdist>=3.8", "hypothesis>=6.150", "httpx", *APP, *C2PA],
     "dev": ["ruff==0.17.5", "pre-commit>=4"],
     # Only to compare with PyTorch in tests; without it those are skipped.
     "parity": ["torch==2.13.0; python_version < '3.12'"],
     "app": APP,
-    # Signed content credentials (C2PA) in videos.
-    "c2pa": ["c2pa-python>=0.30"],
+    "c2pa": C2PA,
     "beam": ["apache-beam>=2.77"],
     "cuda12": ["jax[cuda12]"],
     "cuda13": ["jax[cuda13]"],

@@ -184,6 +184,17 @@ def _train(args):
 
 
 def _evaluate(args):
+    if args.provenance is not None:
+        if args.reference or args.generated:
+            raise UserError("--provenance goes alone: it compares nothing")
+        import json
+
+        from emogene_jax.media.provenance import provenance
+
+        print(json.dumps(provenance(args.provenance), indent=1))
+        return
+    if not (args.reference and args.generated):
+        raise UserError("expected --reference and --generated, or --provenance")
     must_exist(args.reference, *args.generated, what="a video")
     must_exist(args.face_model, what="a face model bundle (face_landmarker.task)")
     if args.out is not None:
@@ -348,8 +359,11 @@ def _add_research_commands(command):
     )
 
     evaluate = command("evaluate", _evaluate, "PSNR, SSIM, LMD of videos")
-    evaluate.add_argument("--reference", required=True, metavar="REF.mp4")
-    evaluate.add_argument("--generated", required=True, nargs="+", metavar="GEN.mp4")
+    evaluate.add_argument("--reference", metavar="REF.mp4")
+    evaluate.add_argument("--generated", nargs="+", metavar="GEN.mp4")
+    evaluate.add_argument(
+        "--provenance", metavar="FILE", help="what a video says of where it comes from"
+    )
     evaluate.add_argument("--out", metavar="FILE.json")
     evaluate.add_argument("--face-model", metavar="FILE")
 

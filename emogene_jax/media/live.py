@@ -6,7 +6,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from emogene_jax.media.video import SYNTHETIC_TAGS
+from emogene_jax.media.provenance import SYNTHETIC_TAGS
 from emogene_jax.signals import FPS
 
 SOUND_RATE = 48_000  # Hz of the AAC track
