@@ -42,7 +42,14 @@ CORE = [
 APP = ["gradio>=6.31,<7", "aiortc>=1.16,<2", "uvicorn>=0.35", "websockets>=15"]
 C2PA = ["c2pa-python>=0.30"]  # signed content credentials in videos
 EXTRAS = {
-    "test": ["pytest>=9", "pytest-xdist>=3.8", "hypothesis>=6.150", "httpx", *APP, *C2PA],
+    "test": [
+        "pytest>=9",
+        "pytest-xdist>=3.8",
+        "hypothesis>=6.150",
+        "httpx",
+        *APP,
+        *C2PA,
+    ],
     "dev": ["ruff==0.17.5", "pre-commit>=4"],
     # Only to compare with PyTorch in tests; without it those are skipped.
     "parity": ["torch==2.13.0; python_version < '3.12'"],

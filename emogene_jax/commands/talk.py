@@ -13,6 +13,7 @@ from emogene_jax.avatar.file import Avatar, load_avatar
 from emogene_jax.avatar.voice import check_voice
 from emogene_jax.emotion_to_video.render import Renderer
 from emogene_jax.emotions import never_reached
+from emogene_jax.folders import must_unpack_sanely
 from emogene_jax.media.video import write_video
 from emogene_jax.parallel import enable_compilation_cache
 from emogene_jax.pipeline import (
@@ -148,6 +149,7 @@ def _load(path) -> Performance:
         "an .npz of landmarks [T, 68, 3], rest [68, 3], rotation [T, 3, 3] and "
         "translation [T, 3]"
     )
+    must_unpack_sanely(path)
     try:
         with np.load(path, allow_pickle=False) as saved:
             arrays = {name: np.asarray(saved[name], np.float64) for name in saved.files}
@@ -156,7 +158,7 @@ def _load(path) -> Performance:
         torso = arrays.get("torso", np.zeros((len(landmarks), MOTION)))
     except KeyError as error:
         raise UserError(f"{path}: {error.args[0]}; expected {expected}") from None
-    except (OSError, ValueError, TypeError, EOFError, BadZipFile):
+    except (OSError, ValueError, TypeError, EOFError, MemoryError, BadZipFile):
         raise UserError(f"{path}: can't be read; expected {expected}") from None
     count = landmarks.shape[0] if landmarks.ndim else 0
     shapes = [part.shape for part in (landmarks, rest, *pose, torso)]
