@@ -61,7 +61,7 @@ def read_header(path: Path, version: int, what: str) -> dict:
         raise UserError(
             f"{path.parent}: found no {path.name}, expected {what}"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: damaged ({error}): make it again") from None
     if found != version:
         raise UserError(f"{path}: found format {found}, expected {version}")

@@ -210,20 +210,32 @@ def make(people: People, video, name: str, size: int) -> Iterator[Made]:
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     lines: list[str] = []
+    reader = threading.Thread(target=_read, args=(process.stdout, lines), daemon=True)
+    reader.start()
     try:
-        for line in process.stdout:
-            line = line.rstrip().replace(str(video), Path(video).name)
-            lines.append(line.replace(str(out), name))
-            yield Made("\n".join(lines[-12:]))
+        while reader.is_alive():  # and not line by line: it can be left at any time
+            reader.join(SHOWN_EVERY)
+            yield Made(_tail(lines, video, out))
         if process.wait() != 0:
-            told = next((x for x in reversed(lines) if x.startswith("error: ")), "")
-            raise UserError(told.removeprefix("error: ") or "it ended without a word")
+            told = _tail(lines, video, out).rpartition("error: ")[2]
+            raise UserError(told or "it ended without a word")
         shutil.rmtree(out / ".work", ignore_errors=True)  # the person's pictures
         scores = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-        yield Made("\n".join(lines[-12:]), out / "preview.png", scores)
+        yield Made(_tail(lines, video, out), out / "preview.png", scores)
     finally:
         if process.poll() is None:
             process.terminate()
             process.wait()
         if not (out / "metrics.json").is_file():
             shutil.rmtree(out, ignore_errors=True)
+
+
+def _read(stdout, lines: list[str]) -> None:
+    for line in stdout:
+        lines.append(line.rstrip())
+
+
+def _tail(lines: list[str], video, out: Path) -> str:
+    """The last lines, without the places that files have here."""
+    text = "\n".join(lines[-12:])
+    return text.replace(str(video), Path(video).name).replace(str(out), out.name)

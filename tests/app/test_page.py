@@ -2,6 +2,7 @@
 
 import re
 import tempfile
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -138,6 +139,10 @@ def test_making_that_is_left_ends_its_process_and_leaves_nothing(tmp_path, monke
     )
     monkeypatch.setattr(render, "CREATE", [str(script)])
     steps = render.make(People(tmp_path), tmp_path / "film.mp4", "new", 64)
-    assert "begun" in next(steps).said and (tmp_path / "new").is_dir()
+    while "begun" not in next(steps).said:
+        pass
+    assert (tmp_path / "new").is_dir()
+    began = time.monotonic()
     steps.close()
+    assert time.monotonic() - began < 1
     assert not (tmp_path / "new").exists()
