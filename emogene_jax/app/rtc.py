@@ -34,7 +34,7 @@ from emogene_jax.signals import FPS, UserError
 
 RATE = 48_000  # Hz of WebRTC's sound
 PACKET = RATE // 50  # samples
-BUFFER = 0.06  # s: frames come two at a time, and leave one by one
+BUFFER = 0.15  # s: frames come two at a time, and leave one by one
 PAGE = Path(__file__).with_name("live.html")
 
 

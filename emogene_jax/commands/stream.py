@@ -35,11 +35,14 @@ def talk_live(avatar, track, rate=SAMPLE_RATE, seed=0, background=None):
         target=_read, args=(sys.stdin.buffer, intake), daemon=True
     )
     reader.start()
-    video = LiveVideo(sys.stdout.buffer, size, rate)
+    video, number = LiveVideo(sys.stdout.buffer, size, rate), -1
     try:
         for clip in live(person, intake, Mood(track), seed, picture, renderer):
             video.write(*clip)
             sys.stdout.buffer.flush()
+            number = clip.number
+        if number < 0:
+            raise UserError("--stream: no sound on stdin, expected some")
         video.close()
         sys.stdout.buffer.flush()
     except BrokenPipeError:  # whoever watched has gone

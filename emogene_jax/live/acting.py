@@ -47,6 +47,7 @@ class LivePosture:
             left: frames until the end; None = nobody knows.
         """
         count = frames + SMOOTH + EASE
+        left = None if left is None or left >= count else left
         speech = np.pad(speech, (0, max(0, count - len(speech))), "edge")[:count]
         talks = talking(speech, self._silent)
         speeds = self._raw_speeds(talks)
@@ -67,7 +68,7 @@ class LivePosture:
         way = self._ways[-1] + np.cumsum(
             np.where(near, eased, speeds[: len(eased)])[: frames + SMOOTH]
         )
-        if left is not None:
+        if left is not None and left < len(way):
             way[left:] = way[left - 1]
         ways = np.concatenate([self._ways, way])
         self._remember(frames, speech, kinds, around, ways)

@@ -124,7 +124,7 @@ class Intake:
         return self._clock() > due + after
 
     def _ready(self) -> bool:
-        if self._stopped:
+        if self._stopped or self._began is None:  # it ended before it began
             return True
         now = self._clock() - self._began
         if self.lead is not None and now < self._taken / FPS - self.lead:
@@ -189,6 +189,8 @@ def live(
     )
     try:
         for part in shown:
+            if part.number == 0 and not waiting:
+                return  # a recording has one frame at least, nothing at all has none
             told.count(part)
             sound = waiting.popleft() if waiting else silent
             yield Clip(part.number, part.frame, sound)

@@ -28,8 +28,11 @@ def nodding(frames=90):
     st.lists(st.tuples(st.booleans(), st.integers(1, 60)), min_size=1, max_size=6),
     st.integers(0, 9),
     st.integers(1, 7),
+    st.booleans(),
 )
-def test_a_live_head_goes_where_that_of_a_recording_goes(stretches, seed, at_once):
+def test_a_live_head_goes_where_that_of_a_recording_goes(
+    stretches, seed, at_once, end_is_known
+):
     speech = np.concatenate([np.full(n, said) for said, n in stretches])
     source, total = nodding(), len(speech)
     expected = pipeline.postures(source, speech, seed)
@@ -37,7 +40,7 @@ def test_a_live_head_goes_where_that_of_a_recording_goes(stretches, seed, at_onc
     while done < total:
         count = min(at_once, total - done)
         known = done + count + acting.EASE + 1  # no more than that is heard ahead
-        left = total - done if known >= total else None
+        left = total - done if known >= total or end_is_known else None
         around = live.advance(speech[done:known], count, left)
         assert len(around.rotation) == count + 2 * acting.SMOOTH
         now = slice(acting.SMOOTH, acting.SMOOTH + count)

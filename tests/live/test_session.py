@@ -75,6 +75,12 @@ def test_who_gives_too_much_waits_and_who_stops_lets_go():
     assert not waits.is_alive() and list(intake.blocks()) == []
 
 
+def test_nothing_at_all_has_no_blocks():
+    intake = Intake(16_000)
+    intake.end()
+    assert list(intake.blocks()) == []
+
+
 def test_what_waits_can_be_forgotten():
     intake = Intake(16_000, clock=Clock())
     intake.give(ramp(5))
