@@ -204,13 +204,9 @@ def _make_tab(people: People, avatar) -> None:
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from None
 
-    def names():
-        return gr.Dropdown(people.names(), value=name_or_first())
-
-    def name_or_first():
-        known = people.names()
-        return known[-1] if known else None
+    def chosen(name):
+        return gr.Dropdown(people.names(), value=name.strip())
 
     begun = go.click(made, [video, name, size], [said, preview, scores], api_name=False)
-    begun.success(names, None, avatar, queue=False)
+    begun.success(chosen, name, avatar, queue=False)
     stop.click(lambda: "stopped", None, said, cancels=[begun], queue=False)

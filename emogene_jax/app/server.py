@@ -7,10 +7,12 @@ import socket
 import sys
 import tempfile
 import threading
+from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
 
 from emogene_jax.app import agents
 from emogene_jax.app.people import People
@@ -27,12 +29,21 @@ POLICY = (
 
 
 class _ClosedOff:
-    """ASGI middleware: headers by which a browser asks no other machine."""
+    """ASGI middleware: a browser asks no other machine for what is here, and no other
+    site's pages ask here for anything."""
 
     def __init__(self, app):
         self.app = app
 
     async def __call__(self, scope, receive, send):
+        if scope["type"] != "lifespan" and _foreign(Headers(scope=scope)):
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+            else:
+                told = JSONResponse({"error": "asked by a page of another site"}, 403)
+                await told(scope, receive, send)
+            return
+
         async def answer(message):
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
@@ -41,6 +52,12 @@ class _ClosedOff:
             await send(message)
 
         await self.app(scope, receive, answer if scope["type"] == "http" else send)
+
+
+def _foreign(headers: Headers) -> bool:
+    """Whether a page of another site asks."""
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != headers.get("host")
 
 
 def application(people: People, page: bool):

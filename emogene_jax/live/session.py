@@ -2,7 +2,7 @@
 
 Block k of the sound, 40 ms, is frame k's. It is due (k + 1) / 25 s after the session
 began; what has not come shortly after that is taken for silence, and comes later. A frame
-that could not leave in time is left out, its sound never is.
+that could not leave in time is left out, its sound never is; one a second is shown anyway.
 """
 
 import sys
@@ -177,6 +177,16 @@ def live(
             waiting.append(block)
             yield block
 
+    shown_last = -1
+
+    def skip(number):
+        # A picture a second, however late: a face that stands still looks broken.
+        nonlocal shown_last
+        if intake.late(number, after) and number - shown_last < FPS:
+            return True
+        shown_last = number
+        return False
+
     told = _Told(say or (lambda line: print(line, file=sys.stderr)))
     shown = stream(
         avatar,
@@ -185,7 +195,7 @@ def live(
         seed,
         background,
         renderer,
-        skip=lambda number: intake.late(number, after),
+        skip=skip,
     )
     try:
         for part in shown:

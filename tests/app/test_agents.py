@@ -42,6 +42,16 @@ def test_avatars_are_listed(client):
     assert "default-src 'self'" in answer.headers["content-security-policy"]
 
 
+def test_pages_of_other_sites_are_refused(client):
+    foreign = {"origin": "https://example.org"}
+    answer = client.post("/v1/talk", content=b"x", headers=foreign)
+    assert answer.status_code == 403 and "another site" in answer.json()["error"]
+    with pytest.raises(WebSocketDisconnect):
+        with client.websocket_connect("/v1/talk", headers=foreign):
+            pass
+    assert client.get("/v1/avatars", headers={"origin": "http://testserver"}).is_success
+
+
 def test_speech_becomes_a_video(client, speech, tmp_path_factory):
     answer = client.post("/v1/talk?emotion=happy:0.8&seed=3", content=speech)
     assert answer.status_code == 200 and answer.headers["content-type"] == "video/mp4"
