@@ -4,6 +4,7 @@ POST       a sound file in the body -> an mp4
 WebSocket  raw sound as it is said -> fragmented mp4 as it is rendered
 """
 
+import argparse
 import asyncio
 import contextlib
 import json
@@ -61,7 +62,7 @@ def wishes(people: People, query) -> tuple:
     """
     try:
         seed = arguments.seed(query.get("seed", "0"))
-    except (ValueError, arguments.argparse.ArgumentTypeError):
+    except (ValueError, argparse.ArgumentTypeError):
         raise UserError(f"seed: found {query['seed']!r}, expected a number") from None
     names = people.names()
     name = query.get("avatar", names[0] if names else "")

@@ -231,13 +231,25 @@ class _Embedding:
     def __init__(self):
         average, self._basis = embedding.components()
         self._mean = _Mean(average, embedding.PRIOR_STEPS)
-        self._top = USUAL_TOP
+        self._top, self._energy = USUAL_TOP, None
 
     def __call__(self, block: np.ndarray, power: np.ndarray, level: float):
         """[n, 96] of a block of samples; power [n] of its steps, level in dB."""
         loud = 10 ** (level / 20)
-        energy = embedding.mel_energies(block, embedding.LEVEL / loud)
+        gain = embedding.LEVEL / loud
+        energy = np.maximum(gain**2 * self._energies(block, len(power)), 1e-10)
         self._top = max(self._top, float(energy.max()))
         heard = embedding.listen(energy, self._top) @ self._basis
         active = np.sqrt(power) >= embedding.ACTIVE * loud
         return (heard - self._mean.add(heard[active])).astype(np.float32)
+
+    def _energies(self, block: np.ndarray, steps: int) -> np.ndarray:
+        """Mel energies of a block; of one block and the next, most are the same."""
+        new = 2 * steps
+        if self._energy is not None:
+            block = block[-((new - 1) * embedding.MEL_HOP + embedding.MEL_WIDTH) :]
+        energy = embedding.mel_energies(block, 1.0)
+        if self._energy is not None:
+            energy = np.concatenate([self._energy, energy])
+        self._energy = energy[new:]
+        return energy
