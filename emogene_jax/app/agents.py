@@ -190,17 +190,18 @@ def _rendered(people, name, intake, mood, seed, send) -> None:
         parts = _Sent(send)
         video = LiveVideo(parts, size, intake.rate)
         clips = live(person.avatar, intake, mood, seed, renderer=person.renderer)
-        left_out = 0
+        frames = left_out = 0
         with contextlib.closing(clips):
             for clip in clips:
-                left_out += clip.frame is None
+                frames, left_out = frames + 1, left_out + (clip.frame is None)
                 video.write(*clip)
                 parts.flush()
                 if clip.number >= LONGEST_LIVE * FPS:
                     intake.stop()
-        video.close()
-        parts.flush()
-        send({"done": True, "frames": clip.number + 1, "left_out": left_out})
+        if frames:  # none of a session that ends before it begins
+            video.close()
+            parts.flush()
+        send({"done": True, "frames": frames, "left_out": left_out})
 
 
 class _Sent:
