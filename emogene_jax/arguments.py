@@ -7,6 +7,7 @@ import math
 import tempfile
 from pathlib import Path
 
+from emogene_jax.emotions import parse_emotion
 from emogene_jax.signals import UserError
 
 
@@ -44,6 +45,14 @@ def seed(text: str) -> int:
     return value
 
 
+def port(text: str) -> int:
+    """A TCP port; 0 = any that is free."""
+    value = int(text)
+    if not 0 <= value < 65536:
+        raise argparse.ArgumentTypeError(f"'{text}'; expected 0 to 65535")
+    return value
+
+
 def size(text: str) -> int:
     """The side of a square video in pixels; even, as H.264 wants it."""
     value = int(text)
@@ -70,7 +79,9 @@ def crop(text: str) -> str | tuple[int, int, int]:
 
 
 # Types that argparse names in its messages ("invalid number value: ...").
-seconds.__name__ = scale.__name__ = seed.__name__ = size.__name__ = "number"
+seconds.__name__ = scale.__name__ = seed.__name__ = size.__name__ = port.__name__ = (
+    "number"
+)
 
 
 def must_exist(*paths: str | None, what: str) -> None:
@@ -107,10 +118,9 @@ def must_be_writable(path: str, folder: bool) -> None:
 
 def add_evaluate(evaluate: argparse.ArgumentParser) -> None:
     """The options of `emogene evaluate`."""
-    evaluate.add_argument("--reference", required=True, metavar="VIDEO|FOLDER")
+    evaluate.add_argument("--reference", metavar="VIDEO|FOLDER")
     evaluate.add_argument(
         "--generated",
-        required=True,
         nargs="+",
         metavar="VIDEO|FOLDER",
         help="one a method; videos in a folder are called like their references",
@@ -126,6 +136,24 @@ def add_evaluate(evaluate: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="with pt_inception-2015-12-05-6726825d.pth (FID), syncnet_v2.model",
     )
+    evaluate.add_argument(
+        "--provenance", metavar="FILE", help="what a video says of where it comes from"
+    )
+
+
+def check_evaluate(args: argparse.Namespace) -> None:
+    """Raises UserError where what `emogene evaluate` is given is not there or amiss."""
+    if args.provenance is not None:
+        if args.reference or args.generated:
+            raise UserError("--provenance goes alone: it compares nothing")
+        return
+    if not (args.reference and args.generated):
+        raise UserError("expected --reference and --generated, or --provenance")
+    must_exist(args.reference, *args.generated, what="a video or a folder of videos")
+    must_exist(args.face_model, what="a face model bundle (face_landmarker.task)")
+    must_exist(args.weights, what="a folder of parameters")
+    if args.out is not None:
+        must_be_writable(args.out, folder=Path(args.out).suffix != ".json")
 
 
 def add_study(study: argparse.ArgumentParser) -> None:
@@ -152,3 +180,38 @@ def check_study(args: argparse.Namespace) -> None:
     must_exist(args.summarise, *args.results or (), what="a study and results of it")
     if args.out is not None:
         must_be_writable(args.out, folder=not summary)
+
+
+def check_talk(args) -> list[tuple[float, str, float]]:
+    """The emotion track of `talk`, once all its arguments are found to be good."""
+    if args.emotion is not None and args.audio is None and not args.stream:
+        raise UserError(
+            "--emotion goes with --audio or --stream, not with --idle or --drive"
+        )
+    if args.rate is not None and not args.stream:
+        raise UserError("--rate goes with --stream: files know theirs")
+    if args.stream and (args.out or args.landmarks_out):
+        raise UserError(
+            "--stream writes to stdout; --out and --landmarks-out do not go"
+        )
+    if not args.stream and args.out is None:
+        raise UserError("--out: expected the name of the video")
+    several = len(args.audio or ()) > 1
+    if args.landmarks_out is not None and several:
+        raise UserError("--landmarks-out goes with one speech file, not with several")
+    if args.idle == 0:
+        raise UserError("--idle 0: expected more than 0 seconds")
+    track = parse_emotion("neutral" if args.emotion is None else args.emotion)
+    must_be_avatar(args.avatar)
+    must_exist(*args.audio or (), what="a sound file")
+    must_exist(args.drive, what="a video or saved landmarks (.npz)")
+    must_exist(args.background, what="a picture")
+    must_exist(args.face_model, what="a face model bundle (face_landmarker.task)")
+    if args.stream:
+        return track
+    if not several and Path(args.out).suffix.lower() != ".mp4":
+        raise UserError(f"{args.out}: expected a file name that ends in .mp4")
+    must_be_writable(args.out, folder=several)
+    if args.landmarks_out is not None:
+        must_be_writable(args.landmarks_out, folder=False)
+    return track

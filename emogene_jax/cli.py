@@ -13,10 +13,9 @@ import warnings
 from pathlib import Path
 
 from emogene_jax import __version__, arguments
-from emogene_jax.arguments import must_be_avatar, must_be_writable, must_exist
-from emogene_jax.emotions import parse_emotion
+from emogene_jax.arguments import must_be_writable, must_exist
 from emogene_jax.recipes.config import STAGES, read_config
-from emogene_jax.signals import UserError
+from emogene_jax.signals import SAMPLE_RATE, UserError
 
 IMPORTABLE = STAGES[:3]
 _USER_ERRORS = (
@@ -157,7 +156,13 @@ def _assemble(args):
 
 
 def _talk(args):
-    track = _check_talk(args)
+    track = arguments.check_talk(args)
+    if args.stream:
+        from emogene_jax.commands.stream import talk_live
+
+        rate = args.rate or SAMPLE_RATE
+        talk_live(args.avatar, track, rate, args.seed, args.background)
+        return
     from emogene_jax.commands.talk import drive, idle, talk
 
     common = {"background": args.background, "landmarks_out": args.landmarks_out}
@@ -170,29 +175,6 @@ def _talk(args):
         talk(args.avatar, args.audio, track, args.out, args.seed, **common)
 
 
-def _check_talk(args) -> list[tuple[float, str, float]]:
-    """The emotion track of `talk`, once all its arguments are found to be good."""
-    if args.emotion is not None and args.audio is None:
-        raise UserError("--emotion goes with --audio, not with --idle or --drive")
-    several = len(args.audio or ()) > 1
-    if args.landmarks_out is not None and several:
-        raise UserError("--landmarks-out goes with one speech file, not with several")
-    if args.idle == 0:
-        raise UserError("--idle 0: expected more than 0 seconds")
-    track = parse_emotion("neutral" if args.emotion is None else args.emotion)
-    must_be_avatar(args.avatar)
-    must_exist(*args.audio or (), what="a sound file")
-    must_exist(args.drive, what="a video or saved landmarks (.npz)")
-    must_exist(args.background, what="a picture")
-    must_exist(args.face_model, what="a face model bundle (face_landmarker.task)")
-    if not several and Path(args.out).suffix.lower() != ".mp4":
-        raise UserError(f"{args.out}: expected a file name that ends in .mp4")
-    must_be_writable(args.out, folder=several)
-    if args.landmarks_out is not None:
-        must_be_writable(args.landmarks_out, folder=False)
-    return track
-
-
 def _train(args):
     must_be_writable(args.workdir, folder=True)
     config = read_config(args.config, args.overrides)
@@ -202,11 +184,12 @@ def _train(args):
 
 
 def _evaluate(args):
-    must_exist(args.reference, *args.generated, what="a video or a folder of videos")
-    must_exist(args.face_model, what="a face model bundle (face_landmarker.task)")
-    must_exist(args.weights, what="a folder of parameters")
-    if args.out is not None:
-        must_be_writable(args.out, folder=Path(args.out).suffix != ".json")
+    arguments.check_evaluate(args)
+    if args.provenance is not None:
+        from emogene_jax.media.provenance import provenance
+
+        print(json.dumps(provenance(args.provenance), indent=1))
+        return
     from emogene_jax.commands.evaluate import evaluate
 
     evaluate(args.reference, args.generated, args.out, args.face_model, args.weights)
@@ -232,7 +215,25 @@ def _import(args):
 
 
 def _app(args):
-    raise UserError("app: the web page is not built yet; `emogene talk` does the same")
+    _run_server(args, page=True)
+
+
+def _serve(args):
+    _run_server(args, page=False)
+
+
+def _run_server(args, page):
+    must_exist(args.avatar, what="an avatar or a folder of avatars")
+    try:
+        from emogene_jax.app.server import run
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("emogene_jax"):
+            raise
+        raise UserError(
+            f"{error.name}: not installed, expected it for the page: "
+            'pip install "emogene_jax[app]"'
+        ) from None
+    run(args.avatar, args.host, args.port, page)
 
 
 def _doctor(args):
@@ -325,12 +326,18 @@ def _add_talk(talk):
     source.add_argument("--audio", nargs="+", metavar="SPEECH")
     source.add_argument("--idle", type=arguments.seconds, metavar="SECONDS")
     source.add_argument("--drive", metavar="VIDEO|LANDMARKS.npz")
+    source.add_argument(
+        "--stream",
+        action="store_true",
+        help="raw 16-bit mono sound on stdin, fragmented mp4 on stdout, as it is said",
+    )
+    talk.add_argument("--rate", type=int, metavar="HZ", help="of --stream; 16000")
     talk.add_argument(
         "--emotion",
         metavar="EMOTION",
         help="happy, happy:0.7 or a track 0s=neutral,3s=happy:0.8; default neutral",
     )
-    talk.add_argument("--out", required=True, metavar="OUT.mp4")
+    talk.add_argument("--out", metavar="OUT.mp4")
     talk.add_argument("--seed", type=arguments.seed, default=0, metavar="N")
     talk.add_argument("--background", metavar="IMAGE")
     talk.add_argument("--landmarks-out", metavar="FILE.npz")
@@ -370,8 +377,12 @@ def _add_research_commands(command):
         help="the checkpoint's unit of motion; default 8.9 (centimetres)",
     )
 
-    app = command("app", _app, "the web page")
-    app.add_argument("avatar", metavar="AVATAR")
+    page = command("app", _app, "the web page")
+    agents = command("serve", _serve, "speech in, video out, for voice agents")
+    for server, port in ((page, 7860), (agents, 7861)):
+        server.add_argument("avatar", metavar="AVATAR|FOLDER")
+        server.add_argument("--host", default="127.0.0.1", metavar="HOST")
+        server.add_argument("--port", type=arguments.port, default=port, metavar="N")
 
     command("doctor", _doctor, "devices, versions, and what is missing")
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from emogene_jax.signals import EMOTIONS, FPS, UserError, listed
 
+FADE = 0.4  # s from one emotion of a track to the next
 STRONGEST = 2.0  # intensity; faces are learned up to about 1.2, then they are stretched
 
 _STEP = re.compile(r"(?:(?P<seconds>[^=]*)s=)?(?P<name>[^:=]*)(?::(?P<intensity>.*))?")
@@ -19,9 +20,10 @@ def parse_emotion(text: str) -> list[tuple[float, str, float]]:
     """A track [(from second, emotion, intensity)], in order of time, from second 0.
 
     Args:
-      text: `happy`, `happy:0.7`, or steps `0s=neutral,3s=happy:0.8`. The intensity is a
-        number from 0 to STRONGEST (1 = as learned); an emotion holds until the next
-        step, the first one from the start.
+      text: `happy`, `happy:0.7`, a mixture `happy*3+surprise:0.7` (three parts of one and
+        one of the other), or steps `0s=neutral,3s=happy:0.8`. The intensity is a number
+        from 0 to STRONGEST (1 = as learned); an emotion holds until the next step, the
+        first one from the start.
     """
     steps = text.split(",")
     track = [_parse_step(step.strip(), timed=len(steps) > 1) for step in steps]
@@ -39,7 +41,7 @@ def _parse_step(step: str, timed: bool) -> tuple[float, str, float]:
         )
     seconds, intensity = match["seconds"] or "0", match["intensity"]
     begins = _number(seconds, f"emotion '{step}': the time '{seconds}'")
-    name, amount = _known(match["name"].strip().lower()), 1.0
+    name, amount = _mixed(match["name"].lower(), step), 1.0
     if intensity is not None:
         amount = _number(intensity, f"emotion '{step}': the intensity '{intensity}'")
     if amount > STRONGEST:
@@ -71,6 +73,26 @@ def _number(text: str, what: str) -> float:
     return value
 
 
+def _mixed(text: str, step: str) -> str:
+    """An emotion or a mixture of some, each of which is known."""
+    parts = []
+    for part in text.split("+"):
+        name, times, share = (word.strip() for word in part.partition("*"))
+        if times and _number(share, f"emotion '{step}': the part '{share}'") == 0:
+            raise UserError(f"emotion '{step}': a part of 0, expected more")
+        parts.append(_known(name) + times + share)
+    return "+".join(parts)
+
+
+def mixture(text: str) -> np.ndarray:
+    """Weights [8] over EMOTIONS, summing to 1, of an emotion or a mixture in a track."""
+    weights = np.zeros(len(EMOTIONS), np.float32)
+    for part in text.split("+"):
+        name, _, share = part.partition("*")
+        weights[EMOTIONS.index(name)] += float(share or 1)
+    return weights / weights.sum()
+
+
 def _known(name: str) -> str:
     if name in EMOTIONS:
         return name
@@ -82,19 +104,18 @@ def _known(name: str) -> str:
 
 
 def emotion_curve(
-    track: list[tuple[float, str, float]], frames: int, fade: float = 0.4
+    track: list[tuple[float, str, float]], frames: int, fade: float = FADE
 ) -> tuple[np.ndarray, np.ndarray]:
     """What a track asks for in each frame: weights [T, 8] over EMOTIONS, summing to 1,
     and intensity [T]; from step to step faded over `fade` seconds."""
     seconds = np.arange(frames) / FPS
-    weights = np.zeros((frames, len(EMOTIONS)), np.float32)
+    weights = np.tile(mixture(track[0][1]), (frames, 1))
     intensity = np.full(frames, track[0][2], np.float32)
-    weights[:, EMOTIONS.index(track[0][1])] = 1
     for start, name, amount in track[1:]:
         share = np.clip((seconds - start) / fade + 0.5, 0, 1)
         share = (share * share * (3 - 2 * share)).astype(np.float32)
         weights *= 1 - share[:, None]
-        weights[:, EMOTIONS.index(name)] += share
+        weights += share[:, None] * mixture(name)
         intensity += share * (amount - intensity)
     return weights, intensity
 

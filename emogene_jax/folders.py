@@ -4,9 +4,13 @@ and made of what; and the folder of things that can be had again."""
 import hashlib
 import json
 import os
+import zipfile
 from pathlib import Path
 
 from emogene_jax.signals import UserError
+
+UNPACKED_FREE = 64_000_000  # bytes that any archive may unpack to
+UNPACKED_RATIO = 30  # times its size that it may unpack to beyond
 
 
 def cache_folder() -> Path:
@@ -36,7 +40,7 @@ def read_json(path: Path) -> dict:
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: damaged ({error})") from None
 
 
@@ -57,7 +61,7 @@ def read_header(path: Path, version: int, what: str) -> dict:
         raise UserError(
             f"{path.parent}: found no {path.name}, expected {what}"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: damaged ({error}): make it again") from None
     if found != version:
         raise UserError(f"{path}: found format {found}, expected {version}")
@@ -75,3 +79,20 @@ def digest(*parts: bytes | Path) -> str:
             while block := file.read(1 << 20):
                 found.update(block)
     return found.hexdigest()[:16]
+
+
+def must_unpack_sanely(path: Path) -> None:
+    """Raises UserError for a zip archive that is a bomb: it unpacks to far more than it
+    is, which arrays of numbers never do. Other files pass."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(part.file_size for part in archive.infolist())
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return  # whoever reads it says what is wrong with it
+    size = Path(path).stat().st_size
+    if unpacked > UNPACKED_FREE + UNPACKED_RATIO * size:
+        raise UserError(
+            f"{path}: {size / 1e6:.1f} MB that unpack to {unpacked / 1e6:.0f} MB: refused"
+        )

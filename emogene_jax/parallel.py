@@ -146,6 +146,13 @@ def device_names() -> list[str]:
     return [f"{device.id}: {device.device_kind}" for device in jax.devices()]
 
 
+def device_memory() -> int | None:
+    """Bytes that JAX may still take of the first device; None where it is not told."""
+    told = jax.devices()[0].memory_stats() or {}
+    limit = told.get("bytes_limit")
+    return None if limit is None else limit - told.get("bytes_in_use", 0)
+
+
 def describe() -> str:
     """What this runs on, in words: `8 x NVIDIA H200`, `2 CPU cores`."""
     device = jax.devices()[0]

@@ -10,26 +10,40 @@ What is here makes a performance of an avatar; training is in recipes/, and what
 trained becomes an avatar in avatar/assemble.py.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
+from emogene_jax.audio.frames import HOP as STEP
 from emogene_jax.audio_to_motion.vae import STRIDE, AudioToMotion, generate
 from emogene_jax.avatar.file import Avatar
+from emogene_jax.emotion_to_video.render import Renderer
 from emogene_jax.emotions import emotion_curve
+from emogene_jax.live.acting import SMOOTH, LivePosture, Mood, live_blinks, talking
+from emogene_jax.live.hearing import REACH, Hearing
 from emogene_jax.motion_to_emotion.blink import add_blinks, natural_blinks
 from emogene_jax.motion_to_emotion.deformation import deform
 from emogene_jax.motion_to_emotion.manifold import project
+from emogene_jax.pose.code import pose_code
 from emogene_jax.pose.sampler import head_path, sample_idle
-from emogene_jax.signals import NUM_LANDMARKS, AudioFeatures, Pose, Posture
+from emogene_jax.signals import (
+    FPS,
+    NUM_LANDMARKS,
+    SAMPLE_RATE,
+    AudioFeatures,
+    Pose,
+    Posture,
+)
 
 TEMPERATURE = 0.2  # of the VAE's latent; the official release's
 CHUNK = 500  # frames of motion made at a time; a multiple of the latents' stride
 CONTEXT = 64  # frames of speech on either side of a chunk; a multiple, too
 KEEPING = 0.5  # how far motion is brought onto the person's manifold
-SHORTEST_IDLE = 15  # frames; a shorter pause is part of the talking
+AT_ONCE = 2  # frames that are made at a time of speech that goes on
+# Frames of features beyond them that are waited for, by what features hear themselves.
+AHEAD = {"log_mel": 8, "speech_embedding": 4}
 
 
 class Performance(NamedTuple):
@@ -69,14 +83,13 @@ def perform_in_stretches(
         for motion in neutral_stretches(avatar, features, seed):
             part = slice(done, done + len(motion))
             done = part.stop
-            motion = express(avatar, motion, weights[part], intensity[part])
-            yield add_blinks(motion, blinks[part], avatar.rest, avatar.shut)
+            yield _felt(avatar, motion, weights[part], intensity[part], blinks[part])
 
     posture = postures(avatar.pose, features.speech, seed)
     return Performance(stretches(), posture.head, posture.torso)
 
 
-def express(avatar: Avatar, motion, weights, intensity) -> np.ndarray:
+def express(avatar: Avatar, motion, weights, intensity, deform=deform) -> np.ndarray:
     """Emotional motion [T, 68, 3] of neutral motion [T, 68, 3], as the person shows it.
 
     Args:
@@ -86,6 +99,12 @@ def express(avatar: Avatar, motion, weights, intensity) -> np.ndarray:
     return project(avatar.manifold, np.asarray(felt), KEEPING)
 
 
+def _felt(avatar, motion, weights, intensity, blinks, deform=deform) -> np.ndarray:
+    """Motion [n, 68, 3] with an emotion's weights [n, 8], its intensity and blinks [n]."""
+    motion = express(avatar, motion, weights, intensity, deform)
+    return add_blinks(motion, blinks, avatar.rest, avatar.shut)
+
+
 def neutral_motion(avatar: Avatar, features: AudioFeatures, seed: int) -> np.ndarray:
     """Neutral motion [T, 68, 3] of speech; at rest, lips closed, where it is silent."""
     return np.concatenate(list(neutral_stretches(avatar, features, seed)))
@@ -93,8 +112,6 @@ def neutral_motion(avatar: Avatar, features: AudioFeatures, seed: int) -> np.nda
 
 def neutral_stretches(avatar, features: AudioFeatures, seed) -> Iterator[np.ndarray]:
     """neutral_motion in stretches [n, 68, 3]."""
-    model = AudioToMotion(**avatar.info["audio_to_motion"])
-    trained = avatar.audio_to_motion
     frames, speaking = len(features.speech), _speaking(features.speech)
     for start in range(0, frames, CHUNK):
         stop = min(start + CHUNK, frames)
@@ -104,19 +121,26 @@ def neutral_stretches(avatar, features: AudioFeatures, seed) -> Iterator[np.ndar
         content = np.pad(
             features.content[2 * low : 2 * high], ((0, missing), (0, 0)), "edge"
         )
-        made = generate(
-            model,
-            trained["params"],
-            trained["aux"],
-            content[None],
-            np.pad(features.f0[2 * low : 2 * high], (0, missing), "edge")[None],
-            jax.random.key(seed),
-            TEMPERATURE,
-            first=low // STRIDE,
-        )
-        motion = np.asarray(made)[0, start - low : stop - low]
-        motion = motion.reshape(-1, NUM_LANDMARKS, 3)
+        f0 = np.pad(features.f0[2 * low : 2 * high], (0, missing), "edge")
+        motion = _voiced(avatar, content, f0, seed, low)[start - low : stop - low]
         yield motion * speaking[start:stop, None, None]
+
+
+def _voiced(avatar, content, f0, seed, first: int) -> np.ndarray:
+    """Motion [T, 68, 3] of content [2T, F] and f0 [2T] from frame `first` on, a multiple
+    of the latents' stride, whether there is speech or not."""
+    trained = avatar.audio_to_motion
+    made = generate(
+        AudioToMotion(**avatar.info["audio_to_motion"]),
+        trained["params"],
+        trained["aux"],
+        content[None],
+        f0[None],
+        jax.random.key(seed),
+        TEMPERATURE,
+        first=first // STRIDE,
+    )
+    return np.asarray(made)[0].reshape(-1, NUM_LANDMARKS, 3)
 
 
 def _speaking(speech: np.ndarray) -> np.ndarray:
@@ -135,18 +159,11 @@ def postures(source: Posture, speech: np.ndarray, seed: int) -> Posture:
 
 
 def _stretches(speech: np.ndarray):
-    """(start, stop, talking) of the stretches of speech [T]; short pauses are talk."""
-    edges = np.flatnonzero(np.diff(speech.astype(np.int8))) + 1
-    edges = [0, *edges.tolist(), len(speech)]
-    merged: list[tuple[int, int, bool]] = []
-    for start, stop in zip(edges, edges[1:], strict=False):
-        talking = bool(speech[start]) or (
-            stop - start < SHORTEST_IDLE and 0 < start and stop < len(speech)
-        )
-        if merged and merged[-1][2] == talking:
-            start = merged.pop()[0]
-        merged.append((start, stop, talking))
-    return merged
+    """(start, stop, talking) of the stretches of speech [T]; a pause is talk until it is
+    as long as idling takes, so that a live person can do the same."""
+    talks = talking(speech)
+    edges = [0, *(np.flatnonzero(np.diff(talks)) + 1).tolist(), len(speech)]
+    return [(a, b, bool(talks[a])) for a, b in zip(edges, edges[1:], strict=False)]
 
 
 def perform_idle(avatar: Avatar, frames: int, seed: int = 0) -> Performance:
@@ -156,3 +173,122 @@ def perform_idle(avatar: Avatar, frames: int, seed: int = 0) -> Performance:
     motion = add_blinks(still, blinks, avatar.rest, avatar.shut)
     posture = sample_idle(avatar.pose, frames, seed)
     return Performance(motion, posture.head, posture.torso)
+
+
+class Shown(NamedTuple):
+    """A frame of speech that goes on."""
+
+    number: int  # it begins number / 25 s after the sound did
+    frame: np.ndarray | None  # [H, W, 3] uint8; None = left out
+
+
+def look_ahead(content: dict) -> float:
+    """How much of the sound (s) after a frame's own must be there before `stream` shows
+    the frame: 0.37 s with log_mel, 0.4 s with speech_embedding."""
+    kind = content["type"]
+    return (AHEAD[kind] + AT_ONCE - 1) / FPS + REACH[kind] / SAMPLE_RATE
+
+
+def stream(
+    avatar: Avatar,
+    sound: Iterable[np.ndarray],
+    mood: Mood | None = None,
+    seed: int = 0,
+    background: np.ndarray | None = None,
+    renderer: Renderer | None = None,
+    skip: Callable[[int], bool] | None = None,
+) -> Iterator[Shown]:
+    """What `perform` and a Renderer make of a recording, of sound that goes on, in
+    constant memory: frames as soon as the sound is there that they need (look_ahead).
+
+    What is not known yet makes the difference: the level and the mean spectrum of a
+    recording's end (live.hearing), and what is said later than `look_ahead`, of which
+    lips take little notice.
+
+    Args:
+        sound: [n] float32 at 16 kHz each, of any n.
+        mood: neutral by default; it can be changed as it goes.
+        background: uint8 [H, W, 3].
+        renderer: of live_renderer, where it is there already.
+        skip: asked before frames are made whether they may be left out: whoever is late
+            drops frames, never sound.
+
+    Raises:
+        UserError: the avatar hears through what can't be heard live.
+    """
+    content = avatar.info["content"]
+    hearing = Hearing(content, AT_ONCE)
+    renderer = renderer or live_renderer(avatar)
+    mood = mood or Mood([(0.0, "neutral", 1.0)])
+    act = _Live(avatar, hearing, mood, seed)
+    for piece in sound:
+        # A step of 20 ms at a time: the pieces that sound comes in make no difference.
+        for start in range(0, len(piece), STEP):
+            hearing.hear(piece[start : start + STEP])
+            yield from act.ready(AHEAD[content["type"]], renderer, background, skip)
+    hearing.close()
+    yield from act.ready(0, renderer, background, skip)
+
+
+def live_renderer(avatar: Avatar) -> Renderer:
+    """A Renderer for `stream` that is ready to show any frame, and keeps ready."""
+    renderer = Renderer(avatar.fields, batch=AT_ONCE)
+    renderer.make_room(avatar.pose.head)
+    return renderer
+
+
+class _Live:
+    """A person who is live, from frame to frame."""
+
+    def __init__(self, avatar: Avatar, hearing: Hearing, mood: Mood, seed: int):
+        self._avatar, self._hearing, self._mood = avatar, hearing, mood
+        self._seed, self._done = seed, 0
+        self._posture = LivePosture(avatar.pose, seed)
+        ahead = AHEAD[avatar.info["content"]["type"]]
+        self._ahead = ahead
+        self._window = CONTEXT + STRIDE + -(-(AT_ONCE + ahead) // STRIDE) * STRIDE
+
+    def ready(self, ahead: int, renderer, background, skip) -> Iterator[Shown]:
+        """Frames of which `ahead` more are heard."""
+        fields = self._avatar.fields
+        while self._done < (heard := self._hearing.heard - ahead):
+            count = min(AT_ONCE, heard - self._done)
+            if count < AT_ONCE and ahead:
+                return
+            first, left = self._done, self._hearing.total
+            left = None if left is None else left - first
+            low = max(0, (first - CONTEXT) // STRIDE * STRIDE)
+            features = self._hearing.features(
+                low, low + self._window, first + count + self._ahead
+            )
+            speech = features.speech[first - low :]
+            around = self._posture.advance(speech, count, left)
+            feeling = self._mood.curve(first, AT_ONCE)
+            self._done += count
+            if skip is not None and skip(first):
+                yield from (Shown(first + n, None) for n in range(count))
+                continue
+            motion = self._motion(features, first, low, count, feeling)
+            now = slice(SMOOTH, SMOOTH + count)
+            codes = pose_code(fields.code, around.head)[now]
+            here = Posture(*(part[now] for part in around))
+            shown = renderer.frames(
+                motion, here.head, here.torso, background, codes=codes
+            )
+            yield from (Shown(first + n, frame) for n, frame in enumerate(shown))
+
+    def _motion(self, features, first, low, count, feeling) -> np.ndarray:
+        """Motion [count, 68, 3] of frames from `first` on."""
+        part = slice(first - low, first - low + AT_ONCE)
+        motion = np.zeros((AT_ONCE, NUM_LANDMARKS, 3), np.float32)
+        speaking = _speaking(features.speech)[part, None, None]
+        if speaking.any():
+            made = _voiced(self._avatar, *features[:2], self._seed, low)
+            motion = made[part] * speaking
+        blinks = live_blinks(self._seed, first, AT_ONCE)
+        return _felt(self._avatar, motion, *feeling, blinks, _deform)[:count]
+
+
+# Of a few frames each: its operations one by one take longer than a frame lasts. Of
+# stretches, whose lengths differ, it would be compiled each time.
+_deform = jax.jit(deform)

@@ -78,3 +78,34 @@ def test_what_a_track_asks_for_after_the_end_is_told():
     assert never_reached(track, FPS).endswith("no 3s=happy, 9s=sad")
     weights, _ = emotion_curve(track, FPS)
     assert (weights[:, NEUTRAL] == 1).all()
+
+
+def test_mixtures_have_their_parts():
+    (step,) = parse_emotion(" Happy*3 + surprise:0.8")
+    assert step == (0.0, "happy*3+surprise", 0.8)
+    weights, intensity = emotion_curve([step], 2)
+    assert weights[0, EMOTIONS.index("happy")] == 0.75
+    assert weights[0, EMOTIONS.index("surprise")] == 0.25 and intensity[0] == 0.8
+    for bad in ("happy+", "happy*0", "happy*-1+sad", "happy*x", "happy*1e400", "+"):
+        with pytest.raises(UserError):
+            parse_emotion(bad)
+
+
+words = st.sampled_from(
+    [*EMOTIONS, "+", "*", ":", "=", "s", ",", "0", "1.5", "-", "nan", " "]
+)
+
+
+@given(st.one_of(st.text(max_size=30), st.lists(words, max_size=12).map("".join)))
+def test_whatever_is_typed_is_a_track_or_one_line(text):
+    try:
+        track = parse_emotion(text)
+    except UserError as error:
+        assert str(error)
+        return
+    assert track[0][0] == 0 and [step[0] for step in track] == sorted(
+        step[0] for step in track
+    )
+    weights, intensity = emotion_curve(track, 5)
+    np.testing.assert_allclose(weights.sum(1), 1, atol=1e-5)
+    assert np.isfinite(intensity).all() and (intensity <= 2.0001).all()

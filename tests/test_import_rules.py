@@ -21,7 +21,8 @@ ROOMS = (
     "augmentation",  # what is made of it: expressions that were not filmed
     "emotion_to_video",  # a stage
     *("synthetic", "corpora"),  # what there is to learn from
-    *("evaluate", "recipes", "avatar", "pipeline", "commands", "cli"),
+    *("evaluate", "recipes", "avatar", "live", "pipeline"),
+    *("commands", "app", "cli"),
 )
 STAGES = ("audio_to_motion", "motion_to_emotion", "emotion_to_video")
 LARGEST_ROOM = 12  # files

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from emogene_jax import cli
+from emogene_jax.emotions import parse_emotion
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 
@@ -33,7 +34,7 @@ def test_a_command_of_the_readme_is_understood(words):
     else:
         assert not rest
     if getattr(args, "emotion", None):
-        assert cli.parse_emotion(args.emotion)
+        assert parse_emotion(args.emotion)
 
 
 def test_doctor_has_an_opinion(capsys):

@@ -158,7 +158,7 @@ def test_what_is_installed(installed):
     }
     assert core >= NAMED_BY_THE_USER
     assert not any(name.startswith("opencv") for name in core)
-    extras = {"test", "dev", "parity", "app", "beam", "cuda12", "cuda13"}
+    extras = {"test", "dev", "parity", "app", "c2pa", "beam", "cuda12", "cuda13"}
     assert set(installed.metadata.get_all("Provides-Extra")) == extras
 
 

@@ -49,7 +49,7 @@ def log_mel_pieces(waveform, steps: int | None = None) -> Iterator[np.ndarray]:
     active = energy > level - ACTIVE_DB
     total, done = np.zeros(BANDS), 0
     for bands in band_energies(waveform, steps):
-        total += _decibels(bands, level)[active[done : done + len(bands)]].sum(0)
+        total += decibels(bands, level)[active[done : done + len(bands)]].sum(0)
         done += len(bands)
     prior = level + average_spectrum()
     mean = (total + PRIOR_STEPS * prior) / (active.sum() + PRIOR_STEPS)
@@ -57,23 +57,33 @@ def log_mel_pieces(waveform, steps: int | None = None) -> Iterator[np.ndarray]:
         if level < SILENCE_DB:
             yield np.full(bands.shape, -LIMIT, np.float32)
         else:
-            relative = (_decibels(bands, level) - mean) / UNIT_DB
-            yield np.clip(relative, -LIMIT, LIMIT).astype(np.float32)
+            yield relative_to(decibels(bands, level), mean)
 
 
-def _decibels(bands: np.ndarray, level: float) -> np.ndarray:
+def relative_to(bands: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Features [n, 80] of bands in dB, and their mean of active steps [80]."""
+    return np.clip((bands - mean) / UNIT_DB, -LIMIT, LIMIT).astype(np.float32)
+
+
+def decibels(bands: np.ndarray, level: float) -> np.ndarray:
+    """Mean powers in dB, at least 120 dB below the level."""
     return 10 * np.log10(bands + 10 ** (level / 10 - 12))
 
 
 def band_energies(waveform, steps: int | None = None) -> Iterator[np.ndarray]:
     """Mean power of each mel band in pieces [n, 80]; a full-scale sine has -3 dB in all
     of a step."""
+    for frames in blocks(waveform, WINDOW, steps):
+        yield powers(frames)
+
+
+def powers(frames: np.ndarray) -> np.ndarray:
+    """Mean power of each mel band [n, 80] in frames [n, 640]."""
     window = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
     # By Parseval's theorem, so that the bands add up to the mean square.
     filters = mel_filters().T * np.float32(2 / (FFT * np.sum(window**2)))
-    for frames in blocks(waveform, WINDOW, steps):
-        spectrum = np.fft.rfft(frames * window, FFT)
-        yield (spectrum.real**2 + spectrum.imag**2) @ filters
+    spectrum = np.fft.rfft(frames * window, FFT)
+    return (spectrum.real**2 + spectrum.imag**2) @ filters
 
 
 @functools.cache

@@ -17,6 +17,7 @@ LOWEST, HIGHEST = 65.0, 500.0  # Hz
 TROUGH = 0.12  # aperiodicity below which the first trough is taken
 VOICED = 0.3  # aperiodicity below which a step is voiced
 VOICED_DB = 40.0  # and its energy, at most this far below the recording's level
+NEIGHBOURS = 2  # steps on either side that tell whether one stands alone
 SILENCE = 1e-8  # mean square below which nothing is voiced
 
 
@@ -25,16 +26,21 @@ def pitch(waveform: np.ndarray, steps: int | None = None) -> np.ndarray:
 
     S = `steps`, by default ceil(samples / 320), at least 1.
     """
-    parts = [_yin(frames) for frames in blocks(waveform, FRAME, steps)]
+    parts = [yin(frames) for frames in blocks(waveform, FRAME, steps)]
     f0, aperiodicity, energy = (
         np.concatenate(part) for part in zip(*parts, strict=True)
     )
-    level = np.percentile(energy, 95)
+    return voiced(f0, aperiodicity, energy, np.percentile(energy, 95))
+
+
+def voiced(f0, aperiodicity, energy, level: float) -> np.ndarray:
+    """f0 [S] float32, 0 where a step is unvoiced, of yin's [S] each; level: the energy of
+    loud steps."""
     loud = energy > max(SILENCE, level * 10 ** (-VOICED_DB / 10))
     return _smooth(np.where(loud & (aperiodicity < VOICED), f0, 0.0)).astype(np.float32)
 
 
-def _yin(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def yin(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(f0 in Hz, aperiodicity, mean square) of frames [N, 512]."""
     frames = frames - frames.mean(1, keepdims=True)
     shortest, longest = int(SAMPLE_RATE / HIGHEST), int(SAMPLE_RATE / LOWEST)
@@ -67,8 +73,8 @@ def _yin(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _smooth(f0: np.ndarray) -> np.ndarray:
     """f0 [S] without single steps that stand alone or are an octave off."""
-    padded = np.pad(f0, 2)
-    around = np.lib.stride_tricks.sliding_window_view(padded, 5)
+    padded = np.pad(f0, NEIGHBOURS)
+    around = np.lib.stride_tricks.sliding_window_view(padded, 2 * NEIGHBOURS + 1)
     voiced = around > 0
     # The median of the voiced ones, without the warnings of nanmedian.
     ordered = np.sort(np.where(voiced, around, np.inf), axis=1)

@@ -24,23 +24,35 @@ def speech_frames(waveform: np.ndarray) -> np.ndarray:
     frames = max(1, -(-len(waveform) // (2 * HOP)))
     # Of each step without its own mean, so that a constant offset is silence.
     steps = [block.var(axis=1) for block in blocks(waveform, HOP, 2 * frames)]
-    power = np.pad(np.concatenate(steps), 2, mode="edge")
-    energy = 10 * np.log10(np.convolve(power, np.ones(5) / 5, mode="valid") + 1e-12)
+    energy = smooth_energy(np.concatenate(steps))
     level = np.percentile(energy, 97)
     if level < SILENCE_DB:
         return np.zeros(frames, bool)
-    low = _threshold(energy, level)
+    return speech_of(energy, _threshold(energy, level)).reshape(-1, 2).any(axis=1)
+
+
+def smooth_energy(power: np.ndarray) -> np.ndarray:
+    """Energy [S] in dB, smoothed over 100 ms, of the mean squares [S] of steps."""
+    padded = np.pad(power, 2, mode="edge")
+    return 10 * np.log10(np.convolve(padded, np.ones(5) / 5, mode="valid") + 1e-12)
+
+
+def speech_of(energy: np.ndarray, low: float) -> np.ndarray:
+    """Steps [S] that are speech, of energy [S] in dB and the low threshold of it."""
     speech = _hysteresis(energy, low, low + HYSTERESIS_DB)
     speech = _without_short(speech, True, SHORTEST_SPEECH)
     wider = np.convolve(speech, np.ones(2 * PADDING + 1))
     speech = wider[PADDING : PADDING + len(energy)] > 0
-    speech = _without_short(speech, False, SHORTEST_SILENCE)
-    return speech.reshape(-1, 2).any(axis=1)
+    return _without_short(speech, False, SHORTEST_SILENCE)
 
 
 def _threshold(energy: np.ndarray, level: float) -> float:
     """The low threshold in dB."""
-    floor = np.percentile(energy[energy > FLOOR_DB], 10)
+    return threshold(np.percentile(energy[energy > FLOOR_DB], 10), level)
+
+
+def threshold(floor: float, level: float) -> float:
+    """The low threshold in dB, of a noise floor and a level of speech in dB."""
     # In a recording without pauses the "floor" is weak speech: stay well below level.
     above = min(ABOVE_FLOOR_DB, 0.4 * (level - floor))
     return max(level - SPEECH_RANGE_DB, floor + above)

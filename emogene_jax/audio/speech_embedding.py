@@ -80,7 +80,7 @@ def speech_embedding_pieces(waveform, steps: int | None = None) -> Iterator[np.n
     """speech_embedding in pieces [n, 96], in constant memory: it goes over the waveform,
     which can be a load.StoredSound, four times."""
     recording = _survey(waveform, steps)
-    average, basis = _components()
+    average, basis = components()
     total, done = PRIOR_STEPS * average, 0
     for piece in _raw(waveform, recording):
         active = recording.active[done : done + len(piece)]
@@ -124,7 +124,8 @@ def write_components(waveforms: Iterable[np.ndarray], file: Path = COMPONENTS) -
 
 
 @functools.cache
-def _components() -> tuple[np.ndarray, np.ndarray]:
+def components() -> tuple[np.ndarray, np.ndarray]:
+    """The average [96] of speech, and what components are of what is heard [224, 96]."""
     from safetensors.numpy import load_file
 
     read = load_file(str(COMPONENTS))
@@ -146,29 +147,41 @@ def _survey(waveform, steps: int | None = None) -> _Recording:
 
 def _raw(waveform, recording: _Recording) -> Iterator[np.ndarray]:
     """What is heard in pieces [n, 192 + 32]: by the network, and as mel energies."""
-    lowest, done = 10 * np.log10(recording.top) - FLOOR_DB, 0
+    done = 0
     for energy in _energies(waveform, recording.steps, recording.gain):
-        mel = np.maximum(10 * np.log10(energy), lowest) / 10 + 2
-        pair = mel[MIDDLE:][: 2 * BLOCK].reshape(BLOCK, 2, -1)
-        piece = np.concatenate([np.asarray(_network()(mel)), pair.mean(1)], axis=1)
+        piece = listen(energy, recording.top)
         yield piece[: recording.steps - done]
         done += len(piece)
+
+
+def listen(energy: np.ndarray, top: float) -> np.ndarray:
+    """What is heard [n, 192 + 32] of mel energies [2n + 38, 32], the largest of which in
+    all of the recording is `top`."""
+    steps = (len(energy) - MEL_FRAMES + 2) // 2
+    mel = np.maximum(10 * np.log10(energy), 10 * np.log10(top) - FLOOR_DB) / 10 + 2
+    pair = mel[MIDDLE:][: 2 * steps].reshape(steps, 2, -1)
+    return np.concatenate([np.asarray(_network()(mel)), pair.mean(1)], axis=1)
 
 
 def _energies(waveform, steps: int, gain: float) -> Iterator[np.ndarray]:
     """Mel energies [2 * BLOCK + 38, 32] of the windows of BLOCK steps each; beyond the
     ends of the sound there are zeros."""
-    real, imaginary, filters = _mel_weights()
     side = (WIDTH - HOP) // 2
     for start in range(0, steps, BLOCK):
         first = start * HOP - side
         block = np.zeros((BLOCK - 1) * HOP + WIDTH, np.float32)
         inside = waveform[max(first, 0) : max(first + len(block), 0)]
         block[max(-first, 0) :][: len(inside)] = inside
-        frames = np.lib.stride_tricks.sliding_window_view(block, MEL_WIDTH)[::MEL_HOP]
-        frames = gain * frames
-        power = (frames @ real) ** 2 + (frames @ imaginary) ** 2
-        yield np.maximum(power @ filters, 1e-10)
+        yield mel_energies(block, gain)
+
+
+def mel_energies(block: np.ndarray, gain: float) -> np.ndarray:
+    """Mel energies [n, 32], every 10 ms, of a waveform [(n - 1) * 160 + 512] x gain."""
+    real, imaginary, filters = _mel_weights()
+    frames = np.lib.stride_tricks.sliding_window_view(block, MEL_WIDTH)[::MEL_HOP]
+    frames = gain * frames
+    power = (frames @ real) ** 2 + (frames @ imaginary) ** 2
+    return np.maximum(power @ filters, 1e-10)
 
 
 @functools.cache

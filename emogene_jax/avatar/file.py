@@ -134,8 +134,10 @@ def load_avatar(folder: Path) -> Avatar:
     try:
         avatar = _assemble(header, parts)
         told = _misfit(avatar, parts)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         told = str(error)
+    except (OverflowError, MemoryError):  # sizes that nothing has
+        told = "camera or sizes: numbers far too large"
     if told:
         raise UserError(f"{folder}: damaged avatar ({told}): make it again")
     return avatar

@@ -3,6 +3,7 @@
 Each row is (topic, "ok" | "note" | "bad", what was found). Nothing is downloaded.
 """
 
+import hashlib
 import importlib.metadata
 import importlib.util
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from emogene_jax import __version__, parallel
 from emogene_jax.audio.features import choose_content
+from emogene_jax.face.tracking import MODEL_SHA256
 from emogene_jax.folders import cache_folder
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "av")
@@ -23,6 +25,14 @@ OPTIONAL = {
     "mediapipe": "tracking faces in videos: prepare, create, evaluate",
     "librosa": "log-mel of speech, takes aligned in time: prepare, create, talk",
 }
+# What only some want: (module, what is installed, for what).
+WANTED_BY_SOME = (
+    ("gradio", '"emogene_jax[app]"', "the page: app, serve"),
+    ("aiortc", '"emogene_jax[app]"', "a microphone in the page"),
+    ("c2pa", '"emogene_jax[c2pa]"', "signed content credentials"),
+)
+CODECS = {"w": ("libx264", "aac", "ffv1"), "r": ("h264", "hevc", "vp9", "aac", "opus")}
+_LEAST_MEMORY = 4  # GB: less, and preparing a portrait swaps
 # jaxlib 0.10.2 to 0.11.0 compile float32 scatter-adds on GPUs to a loop of
 # compare-and-swap (openxla/xla#46225): 450 to 2000 times slower, and every gradient of
 # the fields is such a scatter.
@@ -37,8 +47,8 @@ Row = tuple[str, str, str]
 def examine() -> str:
     """A readable table of all checks. A check that fails is a row, not an exception."""
     rows = [("emogene_jax", "ok", f"{__version__}, Python {platform.python_version()}")]
-    of_the_machine = (_versions, _devices, _scatter, _optional)
-    for check in (*of_the_machine, _models, _speech_embedding, _disk):
+    of_the_machine = (_versions, _devices, _memory, _scatter, _optional, _codecs)
+    for check in (*of_the_machine, _credentials, _models, _speech_embedding, _disk):
         rows += _guarded(check)
     width = max(len(topic) for topic, _, _ in rows)
     lines = [f"{topic:<{width}}  {state:<4}  {text}" for topic, state, text in rows]
@@ -80,6 +90,47 @@ def _devices() -> list[Row]:
     return rows
 
 
+def _memory() -> list[Row]:
+    from jax.extend.backend import get_backend
+
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    text, state = f"{total:.0f} GB", "ok" if total >= _LEAST_MEMORY else "bad"
+    if state == "bad":
+        text += f": {_LEAST_MEMORY} GB are needed; prepare at --size 256 or less"
+    rows = [("memory", state, text)]
+    if free := parallel.device_memory():
+        rows.append(("device memory", "ok", f"{free / 1e9:.0f} GB for JAX"))
+    backend = get_backend()
+    build = " ".join(backend.platform_version.split())
+    return [*rows, ("JAX build", "ok", f"{backend.platform}, {build[:60]}")]
+
+
+def _codecs() -> list[Row]:
+    import av
+
+    lacking = []
+    for mode, names in CODECS.items():
+        for name in names:
+            try:
+                av.Codec(name, mode)
+            except ValueError:
+                lacking.append(f"{name} ({'written' if mode == 'w' else 'read'})")
+    if lacking:
+        mend = "pip install --force-reinstall --only-binary av av"
+        return [("codecs", "bad", f"without {', '.join(lacking)}: {mend}")]
+    known = sorted({name for names in CODECS.values() for name in names})
+    return [("codecs", "ok", ", ".join(known))]
+
+
+def _credentials() -> list[Row]:
+    from emogene_jax.media.provenance import can_sign
+
+    text = (
+        "videos are signed" if can_sign() else "no certificate: videos carry tags alone"
+    )
+    return [("credentials", "ok" if can_sign() else "note", text)]
+
+
 def _scatter() -> list[Row]:
     """Measures a float32 scatter-add where a known-bad version may make it crawl."""
     import jax
@@ -117,10 +168,17 @@ def _optional() -> list[Row]:
     rows = []
     for name, purpose in OPTIONAL.items():
         if importlib.util.find_spec(name) is None:
-            rows.append((name, "bad", f"not installed; needed for {purpose}"))
+            text = f"not installed; needed for {purpose}: pip install {name}"
+            rows.append((name, "bad", text))
         else:
             versions = importlib.metadata.packages_distributions().get(name, [name])
             rows.append((name, "ok", importlib.metadata.version(versions[0])))
+    for name, install, purpose in WANTED_BY_SOME:
+        if importlib.util.find_spec(name) is None:
+            text = f"not installed; {purpose}: pip install {install}"
+            rows.append((name, "note", text))
+        else:
+            rows.append((name, "ok", purpose))
     return rows
 
 
@@ -128,7 +186,7 @@ def _models() -> list[Row]:
     face = os.environ.get("EMOGENE_FACE_MODEL")
     face = Path(face) if face else cache_folder() / "face_landmarker.task"
     if face.is_file():
-        rows = [("face model", "ok", str(face))]
+        rows = [_face_model(face)]
     else:
         text = f"not at {face}; fetched at first use, or --face-model FILE"
         rows = [("face model", "note", text)]
@@ -137,6 +195,14 @@ def _models() -> list[Row]:
     hubert = try_to_load_from_cache("facebook/hubert-large-ls960-ft", "config.json")
     text = f"weights in {Path(hubert).parent}" if hubert else "no weights on disk"
     return [*rows, ("HuBERT", "note", text)]
+
+
+def _face_model(face: Path) -> Row:
+    digest = hashlib.sha256(face.read_bytes()).hexdigest()
+    if digest == MODEL_SHA256 or face.suffix == ".mat":
+        return ("face model", "ok", f"{face}, SHA-256 {digest[:12]}")
+    text = f"{face}: SHA-256 {digest[:12]}, expected {MODEL_SHA256[:12]}"
+    return ("face model", "bad", f"{text}: rm {face}, and it is fetched again")
 
 
 def _speech_embedding() -> list[Row]:
@@ -152,11 +218,15 @@ def _disk() -> list[Row]:
     rows = []
     try:
         with tempfile.TemporaryFile(dir=place):
-            rows.append(("cache", "ok", str(cache)))
+            size = sum(f.stat().st_size for f in cache.rglob("*") if f.is_file()) / 1e6
+            rows.append(("cache", "ok", f"{cache}, {size:.0f} MB"))
     except OSError as error:
         text = f"{cache}: can't be written ({error.strerror}); set EMOGENE_CACHE"
         rows.append(("cache", "bad", text))
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     state = "ok" if free >= _FREE_DISK else "bad"
-    rows.append(("disk", state, f"{free:.0f} GB free in {Path.cwd()}"))
+    text = f"{free:.0f} GB free in {Path.cwd()}"
+    if state == "bad":
+        text += f": {_FREE_DISK} GB are wanted; `rm -r {cache / 'xla'}` frees programs"
+    rows.append(("disk", state, text))
     return rows

@@ -22,6 +22,7 @@ from emogene_jax.audio_to_motion.import_weights import (
     import_audio_to_motion,
     import_lip_sync,
 )
+from emogene_jax.folders import must_unpack_sanely
 from emogene_jax.motion_to_emotion.import_weights import import_deformation
 from emogene_jax.signals import UserError
 from emogene_jax.train import checkpoint
@@ -185,6 +186,7 @@ def _read_torch(path: Path) -> Any:
             f'{path}: needs PyTorch to be read (pip install "emogene_jax[parity]"), or '
             "a .safetensors file in its place"
         )
+    must_unpack_sanely(path)
     torch = importlib.import_module("torch")
     # The trainer's best score may be a NumPy number, which is as harmless as a tensor.
     numbers = [np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8"))]

@@ -13,6 +13,7 @@ from emogene_jax.avatar.file import Avatar, load_avatar
 from emogene_jax.avatar.voice import check_voice
 from emogene_jax.emotion_to_video.render import Renderer
 from emogene_jax.emotions import never_reached
+from emogene_jax.folders import must_unpack_sanely
 from emogene_jax.media.video import write_video
 from emogene_jax.parallel import enable_compilation_cache
 from emogene_jax.pipeline import (
@@ -42,7 +43,7 @@ def talk(avatar, audio, track, out, seed=0, background=None, landmarks_out=None)
     spoken = [(path, StoredSound(path)) for path in audio]
     if len(audio) > 1:
         Path(out).mkdir(parents=True, exist_ok=True)
-    person, picture = _open(avatar), _background(background)
+    person, picture = open_avatar(avatar), open_background(background)
     renderer = Renderer(person.fields)
     for path, waveform in spoken:
         features = audio_features(waveform, person.info["content"])
@@ -59,7 +60,7 @@ def talk(avatar, audio, track, out, seed=0, background=None, landmarks_out=None)
 
 def idle(avatar, seconds, out, seed=0, background=None, landmarks_out=None):
     """A video of `seconds` in which the person says nothing, and lives."""
-    person, picture = _open(avatar), _background(background)
+    person, picture = open_avatar(avatar), open_background(background)
     performance = perform_idle(person, max(1, round(seconds * FPS)), seed)
     _show(person, Renderer(person.fields), performance, out, None, picture)
     _save(landmarks_out, person, performance)
@@ -67,7 +68,7 @@ def idle(avatar, seconds, out, seed=0, background=None, landmarks_out=None):
 
 def drive(avatar, source, out, landmarks_out=None, background=None, face_model=None):
     """Re-enact a video of somebody, or saved landmarks (.npz)."""
-    person, picture = _open(avatar), _background(background)
+    person, picture = open_avatar(avatar), open_background(background)
     if Path(source).suffix.lower() == ".npz":
         performance, sound = _load(source), None
     else:
@@ -77,7 +78,8 @@ def drive(avatar, source, out, landmarks_out=None, background=None, face_model=N
     _save(landmarks_out, person, performance)
 
 
-def _open(avatar) -> Avatar:
+def open_avatar(avatar) -> Avatar:
+    """The avatar of a folder, ready to be rendered."""
     enable_compilation_cache()
     person = load_avatar(avatar)
     try:
@@ -106,8 +108,8 @@ def _show(person: Avatar, renderer, performance: Performance, out, sound, pictur
     progress.close({})
 
 
-def _background(path):
-    """The middle square of a picture, or None."""
+def open_background(path):
+    """The middle square of a picture; None of None."""
     if path is None:
         return None
     try:
@@ -147,6 +149,7 @@ def _load(path) -> Performance:
         "an .npz of landmarks [T, 68, 3], rest [68, 3], rotation [T, 3, 3] and "
         "translation [T, 3]"
     )
+    must_unpack_sanely(path)
     try:
         with np.load(path, allow_pickle=False) as saved:
             arrays = {name: np.asarray(saved[name], np.float64) for name in saved.files}
@@ -155,7 +158,7 @@ def _load(path) -> Performance:
         torso = arrays.get("torso", np.zeros((len(landmarks), MOTION)))
     except KeyError as error:
         raise UserError(f"{path}: {error.args[0]}; expected {expected}") from None
-    except (OSError, ValueError, TypeError, EOFError, BadZipFile):
+    except (OSError, ValueError, TypeError, EOFError, MemoryError, BadZipFile):
         raise UserError(f"{path}: can't be read; expected {expected}") from None
     count = landmarks.shape[0] if landmarks.ndim else 0
     shapes = [part.shape for part in (landmarks, rest, *pose, torso)]

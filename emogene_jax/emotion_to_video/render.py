@@ -121,6 +121,13 @@ class Renderer:
                 yield ready, count
             done += len(stretch)
 
+    def make_room(self, pose):
+        """A window that holds the head under all these poses: with no others to come,
+        nothing is compiled a second time."""
+        self._windows(
+            aligned_pose(self.fields, pose_code(self.fields.code, pose), pose)
+        )
+
     def _windows(self, pose):
         """Corners [T, 2] and the one side of the windows that hold the head."""
         size = self.fields.camera.size

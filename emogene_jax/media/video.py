@@ -18,13 +18,10 @@ import av
 import numpy as np
 
 from emogene_jax.media import files as media
+from emogene_jax.media.provenance import SYNTHETIC_TAGS, can_sign, sign
 from emogene_jax.media.tone import ToneMap, is_high_range
 from emogene_jax.signals import FPS, SAMPLE_RATE, UserError
 
-SYNTHETIC_TAGS = {
-    "ai_generated": "true",
-    "comment": "Synthetic video made with emogene_jax; not a recording of a person.",
-}
 _SOUND_RATE = 48_000  # Hz of the AAC track
 
 
@@ -203,18 +200,19 @@ def _in_thread(frames: Iterable[np.ndarray], work) -> int:
     The caller's thread makes frame k + 1 while frame k is encoded.
     """
     waiting = queue.Queue(maxsize=8)
-    failed = []
+    failed, ended = [], []
 
     def arrivals():
         while (frame := waiting.get()) is not None:
             yield frame
+        ended.append(True)
 
     def run():
         try:
             work(arrivals())
         except BaseException as error:  # handed to the caller's thread below
             failed.append(error)
-            while waiting.get() is not None:
+            while not ended and waiting.get() is not None:
                 pass
 
     thread = threading.Thread(target=run, name="encode", daemon=True)
@@ -234,13 +232,15 @@ def _in_thread(frames: Iterable[np.ndarray], work) -> int:
     return count
 
 
-def _write(path, frames: Iterable[np.ndarray], encode) -> int:
+def _write(path, frames: Iterable[np.ndarray], encode, signed=False) -> int:
     """Feeds frames to encode(temporary file, iterator) on a thread of its own, and moves
-    the file to path when it is whole; the number of frames."""
+    the file to path when it is whole, and signed; the number of frames."""
     with _whole(Path(path)) as temporary:
         count = _in_thread(frames, lambda arriving: encode(temporary, arriving))
         if count == 0:
             raise UserError(f"{path}: 0 frames to write, expected at least one")
+        if signed:
+            sign(temporary)
     return count
 
 
@@ -330,7 +330,7 @@ def write_video(
             container.mux(picture.encode(None))
             container.mux(track.encode(None))
 
-    return _write(path, frames, encode)
+    return _write(path, frames, encode, can_sign())
 
 
 def write_lossless(path, frames: Iterable[np.ndarray]) -> int:

@@ -23,7 +23,7 @@ STILL_DEGREES = 0.12  # per frame: slower than 3 degrees a second counts as stil
 STILL_CM = 0.03  # per frame
 STILL_FRAMES = 8  # a head that turns back is still for less
 CALM = 0.4  # of the speed in speech: who listens moves less than half as fast
-_EASE = 6  # frames to slow down in, and to pick up speed
+EASE = 6  # frames to slow down in, and to pick up speed
 _RESTLESS = (FPS // 2, 2 * FPS, 2.0 * FPS)  # for a source that never stands still
 
 
@@ -138,8 +138,8 @@ def idle_path(poses: Pose, frames: int, seed: int, gap: int | None = None):
     from 0 on, never falling, constant in rests (Algorithm 1)."""
     min_len, max_len, mean_gap = _rests(poses)
     fixed_gap = round(mean_gap) if gap is None else gap
-    # Long enough that one rest and its gap fit.
-    length = max(frames, max_len + fixed_gap + 1)
+    # Rests and gaps beyond the end: the path of a shorter time is the beginning of it.
+    length = frames + 2 * (max_len + fixed_gap + 1)
     rng = np.random.default_rng(seed)
     segments = generate_segments(length, min_len, max_len, fixed_gap, rng)
     return CALM * _ease_between_rests(_held_index(length, segments))[:frames]
@@ -159,12 +159,18 @@ def head_path(poses: Pose, stretches: list[tuple[int, int, bool]], seed: int) ->
             path = idle_path(poses, stop - start, seed + start)
             speed[start:stop] = np.diff(path, prepend=path[:1])
     speed[0] = 0  # it begins where the source does
-    window = np.ones(2 * _EASE + 1) / (2 * _EASE + 1)
-    eased = np.convolve(np.pad(speed, _EASE, "edge"), window, "valid")
+    window = np.ones(2 * EASE + 1) / (2 * EASE + 1)
+    eased = np.convolve(np.pad(speed, EASE, "edge"), window, "valid")
     for _, joint, _ in stretches[:-1]:
-        near = slice(max(1, joint - _EASE), joint + _EASE)
+        near = slice(max(1, joint - EASE), joint + EASE)
         speed[near] = eased[near]
-    return _at(poses, _fold(np.cumsum(speed), len(poses.rotation)))
+    return poses_along(poses, np.cumsum(speed))
+
+
+def poses_along(poses: Pose, way: np.ndarray) -> Pose:
+    """The poses [T] of who has gone so far [T] (in poses, fractions too) along the
+    source's movement, back and forth."""
+    return _at(poses, _fold(way, len(poses.rotation)))
 
 
 def _rests(poses: Pose) -> tuple[int, int, float]:
@@ -199,7 +205,7 @@ def _ease_between_rests(index: np.ndarray) -> np.ndarray:
     # Poses first .. last - 1 move.
     for first, last in zip(edges[::2], edges[1::2], strict=True):
         steps = last - first + 1  # from the rest before to the rest after
-        ramp = min(_EASE, steps // 2)
+        ramp = min(EASE, steps // 2)
         time = np.arange(steps + 1)
         from_rest = time if first > 0 else np.full(steps + 1, ramp)
         to_rest = time[::-1] if last < len(index) else np.full(steps + 1, ramp)
@@ -228,7 +234,7 @@ def _fold(index: np.ndarray, n: int) -> np.ndarray:
 
 def _fold_softly(index: np.ndarray, n: int) -> np.ndarray:
     """Like _fold, but slows down where it turns back (and stops short of the ends)."""
-    ramp = min(_EASE, (n - 1) / 2)
+    ramp = min(EASE, (n - 1) / 2)
     if n == 1:
         return np.zeros_like(index)
     index = _fold(index, n)

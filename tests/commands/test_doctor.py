@@ -1,7 +1,10 @@
 """`emogene doctor`: a readable table that survives whatever is broken."""
 
 import errno
+import hashlib
 import importlib.metadata
+import importlib.util
+import os
 import tempfile
 
 import pytest
@@ -69,4 +72,34 @@ def test_the_face_model_is_looked_up_not_fetched(monkeypatch, tmp_path):
     monkeypatch.setenv("EMOGENE_CACHE", str(tmp_path))
     assert doctor._models()[0][1] == "note"
     (tmp_path / "face_landmarker.task").write_bytes(b"model")
+    (_, state, text), *_ = doctor._models()
+    assert state == "bad" and "rm " in text
+    digest = hashlib.sha256(b"model").hexdigest()
+    monkeypatch.setattr(doctor, "MODEL_SHA256", digest)
     assert doctor._models()[0][1] == "ok"
+
+
+def test_a_codec_that_is_not_there_is_told_with_what_mends_it(monkeypatch):
+    assert doctor._codecs()[0][1] == "ok"
+    monkeypatch.setattr(doctor, "CODECS", {"w": ("libnothing",)})
+    ((_, state, text),) = doctor._codecs()
+    assert state == "bad" and "libnothing (written)" in text and "pip install" in text
+
+
+def test_little_memory_and_parts_for_some_are_told(monkeypatch):
+    monkeypatch.setattr(os, "sysconf", lambda name: 1 << 15)
+    (_, state, text), *_ = doctor._memory()
+    assert state == "bad" and "--size" in text
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    rows = {name: (state, text) for name, state, text in doctor._optional()}
+    assert rows["gradio"][0] == "note" and "[app]" in rows["gradio"][1]
+    assert (
+        rows["mediapipe"][0] == "bad"
+        and "pip install mediapipe" in rows["mediapipe"][1]
+    )
+
+
+def test_half_a_certificate_is_told(monkeypatch):
+    monkeypatch.setenv("EMOGENE_C2PA_KEY", "key.pem")
+    ((_, state, text),) = doctor._guarded(doctor._credentials)
+    assert state == "bad" and "EMOGENE_C2PA_CERTIFICATE" in text

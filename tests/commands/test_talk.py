@@ -114,8 +114,8 @@ def test_a_background_is_cut_to_its_middle_square(tmp_path):
     wide = np.zeros((20, 60, 3), np.uint8)
     wide[:, 20:40] = 255
     Image.fromarray(wide).save(tmp_path / "wide.png")
-    square = talk._background(tmp_path / "wide.png")
+    square = talk.open_background(tmp_path / "wide.png")
     assert square.size == (20, 20) and (np.asarray(square) == 255).all()
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(UserError, match="not a picture"):
-        talk._background(tmp_path / "text.png")
+        talk.open_background(tmp_path / "text.png")

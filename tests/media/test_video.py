@@ -1,5 +1,7 @@
 """Videos in and out: times, turns, sound, losslessness and bad input."""
 
+import time
+
 import av
 import numpy as np
 import pytest
@@ -171,3 +173,16 @@ def test_a_failing_encoder_stops_the_renderer(tmp_path):
     with pytest.raises(Exception):  # noqa: B017 - whatever the encoder says
         write_video(tmp_path / "a.mp4", endless())
     assert len(made) < 200 and not list(tmp_path.iterdir())
+
+
+def test_an_encoder_that_fails_at_its_end_does_not_hang(tmp_path):
+    def vanishing():
+        for _ in range(5):
+            yield np.zeros((16, 16, 3), np.uint8)
+        time.sleep(0.2)
+        for part in tmp_path.iterdir():  # the whole file is read again at the end
+            part.unlink()
+
+    with pytest.raises((FileNotFoundError, av.error.FFmpegError)):
+        write_video(tmp_path / "a.mp4", vanishing())
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,212 @@
+"""`emogene app`: the web page, in Gradio. What its buttons do is in render.py.
+
+No request leaves the machine: analytics are off, fonts are the system's, and a content
+security policy forbids browsers to ask anybody else.
+"""
+
+import contextlib
+import tempfile
+from pathlib import Path
+
+import gradio as gr
+
+from emogene_jax.app import pictures
+from emogene_jax.app.people import People
+from emogene_jax.app.render import LONGEST, make, speak
+from emogene_jax.audio.load import load_audio
+from emogene_jax.emotions import STRONGEST, parse_emotion
+from emogene_jax.signals import EMOTIONS, SAMPLE_RATE, UserError
+
+WAITING = 8  # renders that may wait; further ones are refused in words
+FILES_LIVE = 3600  # s
+ALONE = "alone"
+ABOUT = (
+    "What is made here is synthetic, and its files say so. Make avatars only of people "
+    "who agreed to it."
+)
+
+
+def build(people: People) -> gr.Blocks:
+    """The page of some people."""
+    with gr.Blocks(
+        title="emogene", analytics_enabled=False, delete_cache=(600, FILES_LIVE)
+    ) as page:
+        gr.Markdown(f"# emogene\n{ABOUT}")
+        with gr.Tab("Talk"):
+            avatar = _talk_tab(people)
+        with gr.Tab("Live"):
+            gr.HTML(
+                '<iframe src="/live" title="Live" allow="microphone; autoplay" '
+                'style="width:100%;height:62rem;border:0"></iframe>'
+            )
+        if people.one is None:
+            with gr.Tab("New avatar"):
+                _make_tab(people, avatar)
+    return page.queue(max_size=WAITING, default_concurrency_limit=1)
+
+
+def _talk_tab(people: People):
+    names = people.names()
+    with gr.Row():
+        with gr.Column(min_width=300):
+            first = names[0] if names else None
+            avatar = gr.Dropdown(names, value=first, label="Avatar")
+            speech = gr.Audio(
+                sources=["upload", "microphone"],
+                type="filepath",
+                label="Speech",
+                buttons=["download"],
+            )
+            emotion = gr.Radio(list(EMOTIONS), value="neutral", label="Emotion")
+            strength = gr.Slider(0, STRONGEST, 1, step=0.05, label="Strength")
+            with gr.Accordion("Mixture, track, background, seed", open=False):
+                other = gr.Dropdown([ALONE, *EMOTIONS], value=ALONE, label="Mixed with")
+                share = gr.Slider(0.05, 0.95, 0.5, step=0.05, label="Part of the other")
+                track = gr.Textbox(
+                    value="",
+                    label="Emotion track",
+                    info="0s=neutral,3s=happy:0.8; empty: the emotion above. A click "
+                    "on the waveform lets the emotion above begin there.",
+                )
+                wave = gr.Image(
+                    label="Waveform",
+                    interactive=False,
+                    height=pictures.HEIGHT + 20,
+                    buttons=[],
+                )
+                gr.HTML(pictures.legend())
+                idle = gr.Slider(
+                    1, 60, 10, step=1, label="Seconds to be idle, without speech"
+                )
+                background = gr.Image(type="filepath", label="Background")
+                seed = gr.Number(0, precision=0, minimum=0, label="Seed")
+            with gr.Row():
+                go = gr.Button("Generate", variant="primary")
+                stop = gr.Button("Stop")
+        with gr.Column(min_width=300):
+            said = gr.Textbox(label="Progress", lines=2, interactive=False)
+            with gr.Row():
+                newest = gr.Image(
+                    label="Rendered now", interactive=False, buttons=[], min_width=140
+                )
+                points = gr.Image(
+                    label="Landmarks", interactive=False, buttons=[], min_width=140
+                )
+            video = gr.Video(label="Video", autoplay=True)
+            strip = gr.Image(label="Frames", interactive=False, buttons=[], height=120)
+
+    chosen = [emotion, strength, other, share]
+    shown = [said, newest, video, strip, points]
+    given = [avatar, speech, *chosen, track, idle, background, seed]
+
+    def generate(*values):
+        yield from _generated(people, *values)
+
+    begun = go.click(generate, given, shown, api_name=False)
+    stop.click(lambda: "stopped", None, said, cancels=[begun], queue=False)
+    for changed in (speech, track):
+        changed.change(_wave, [speech, track, *chosen], wave, queue=False)
+    wave.select(_click, [speech, track, *chosen], track, queue=False)
+    return avatar
+
+
+def _generated(people, name, speech, *values):
+    *chosen, track, idle, background, seed = values
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        try:
+            if not name:
+                raise UserError("avatar: expected one to be chosen")
+            wanted = parse_emotion((track or "").strip() or wording(*chosen))
+            steps = speak(
+                people,
+                name,
+                speech or float(idle),
+                wanted,
+                Path(folder) / f"{name}.mp4",
+                int(seed or 0) % 2**32,
+                background,
+            )
+            stack.callback(steps.close)  # before its folder goes
+            for step in steps:
+                points = (
+                    None if step.landmarks is None else pictures.face(step.landmarks)
+                )
+                row = pictures.strip(step.frames) if step.frames else gr.skip()
+                film = str(step.video) if step.video else gr.skip()
+                newest = gr.skip() if step.frame is None else step.frame
+                yield step.said, newest, film, row, points
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+
+def wording(emotion: str, strength: float, other: str, share: float) -> str:
+    """A choice as it is written in a track."""
+    if other != ALONE and other != emotion:
+        emotion = f"{emotion}*{1 - share:.2f}+{other}*{share:.2f}"
+    return f"{emotion}:{strength:g}"
+
+
+def _wave(speech, track, *chosen):
+    if not speech:
+        return None
+    try:
+        wanted = parse_emotion((track or "").strip() or wording(*chosen))
+        return pictures.waveform(
+            load_audio(speech)[: int(LONGEST * SAMPLE_RATE)], wanted
+        )
+    except UserError as error:
+        raise gr.Error(str(error), print_exception=False) from None
+
+
+def _click(speech, track, emotion, strength, other, share, event: gr.SelectData):
+    seconds = len(load_audio(speech)) / SAMPLE_RATE * event.index[0] / pictures.WIDTH
+    step = f"{seconds:.1f}s={wording(emotion, strength, other, share)}"
+    before = (track or "").strip() or "0s=neutral"
+    try:
+        known = parse_emotion(before)
+        kept = [part for part in known if abs(part[0] - round(seconds, 1)) > 0.05]
+        parts = [f"{start:g}s={what}:{amount:g}" for start, what, amount in kept]
+        return ",".join(
+            sorted([*parts, step], key=lambda part: float(part.split("s=")[0]))
+        )
+    except UserError as error:
+        raise gr.Error(str(error), print_exception=False) from None
+
+
+def _make_tab(people: People, avatar) -> None:
+    gr.Markdown(
+        "Two to five minutes of one person, alone, talking to a camera that stands still. "
+        "It takes some minutes on a GPU and an hour on a processor."
+    )
+    with gr.Row():
+        with gr.Column(min_width=300):
+            video = gr.File(label="Video", file_types=["video"], type="filepath")
+            name = gr.Textbox(label="Name", max_lines=1)
+            size = gr.Dropdown([64, 128, 256, 512], value=256, label="Size in pixels")
+            with gr.Row():
+                go = gr.Button("Make an avatar", variant="primary")
+                stop = gr.Button("Stop")
+        with gr.Column(min_width=300):
+            said = gr.Textbox(label="Progress", lines=12, interactive=False)
+            preview = gr.Image(
+                label="Rendered above, filmed below", interactive=False, buttons=[]
+            )
+            scores = gr.JSON(label="Scores")
+
+    def made(video, name, size):
+        try:
+            if not video:
+                raise UserError("video: expected one")
+            for step in make(people, video, name, size):
+                picture = str(step.preview) if step.preview else None
+                yield step.said, picture, step.scores
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    def chosen(name):
+        return gr.Dropdown(people.names(), value=name.strip())
+
+    begun = go.click(made, [video, name, size], [said, preview, scores], api_name=False)
+    begun.success(chosen, name, avatar, queue=False)
+    stop.click(lambda: "stopped", None, said, cancels=[begun], queue=False)

@@ -1,0 +1,89 @@
+"""A call, by a client of aiortc's in the same process."""
+
+import asyncio
+import json
+import time
+
+import httpx
+import pytest
+
+aiortc = pytest.importorskip("aiortc")
+
+from aiortc.mediastreams import AudioStreamTrack  # noqa: E402
+
+from emogene_jax.app.seats import DEVICE  # noqa: E402
+from emogene_jax.app.server import application  # noqa: E402
+
+
+async def _call(people, wish):
+    """(told, pictures [(time, size)], packets of sound) of a call of about a second."""
+    transport = httpx.ASGITransport(app=application(people, page=True))
+    client = httpx.AsyncClient(transport=transport, base_url="http://here")
+    mine = aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=[]))
+    told, pictures, sounds, sinks = [], [], [], []
+
+    async def watch(track):
+        while len(pictures) < 25:
+            frame = await track.recv()
+            pictures.append((frame.time, frame.width))
+
+    async def hear(track):
+        while True:
+            sounds.append(await track.recv())
+
+    @mine.on("track")
+    def arrived(track):
+        job = watch(track) if track.kind == "video" else hear(track)
+        sinks.append(asyncio.ensure_future(job))
+
+    channel = mine.createDataChannel("wishes")
+    channel.on("message", lambda text: told.append(json.loads(text)))
+    mine.addTrack(AudioStreamTrack())
+    mine.addTransceiver("video", direction="recvonly")
+    await mine.setLocalDescription(await mine.createOffer())
+    asked = {"sdp": mine.localDescription.sdp, "avatar": "ann", "emotion": "sad"}
+    answer = (await client.post("/v1/rtc", json=asked)).json()
+    await mine.setRemoteDescription(aiortc.RTCSessionDescription(**answer))
+    until = time.monotonic() + 60
+    while len(pictures) < 25 and time.monotonic() < until:
+        if len(pictures) == 5:
+            channel.send(wish)
+        await asyncio.sleep(0.02)
+    for sink in sinks:
+        sink.cancel()
+    await mine.close()
+    until = time.monotonic() + 10
+    while DEVICE._tickets and time.monotonic() < until:
+        await asyncio.sleep(0.05)
+    await client.aclose()
+    return told, pictures, sounds
+
+
+def test_a_call_shows_the_person_and_ends_when_it_is_hung_up(people):
+    told, pictures, sounds = asyncio.run(_call(people, "no emotion"))
+    assert {"ready": "ann"} in told
+    assert any("unknown emotion" in line.get("error", "") for line in told)
+    assert len(pictures) == 25 and {width for _, width in pictures} == {32}
+    times = [when for when, _ in pictures]
+    assert times == sorted(times) and sounds
+    assert not DEVICE._tickets
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"no json", b"[]", b"{}", b'{"sdp": 3}', b'{"sdp": "v=0"}'),
+        *(b'{"sdp": "v=0 m=audio m=video", "avatar": "../x"}', b"x" * 200_000),
+        b'{"sdp": "v=0 m=audio m=video"}',
+    ],
+)
+def test_what_is_no_offer_is_told(people, body):
+    async def post():
+        transport = httpx.ASGITransport(app=application(people, page=True))
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://x"
+        ) as client:
+            return await client.post("/v1/rtc", content=body)
+
+    answer = asyncio.run(post())
+    assert answer.status_code == 400 and "\n" not in answer.json()["error"]
