@@ -7,6 +7,7 @@ from the arguments alone is checked before anything heavy is imported.
 
 import argparse
 import errno
+import json
 import os
 import sys
 import warnings
