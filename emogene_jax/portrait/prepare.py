@@ -151,7 +151,7 @@ def _parts(files, looks, points, marks, model, known: int, say) -> list:
     canonical, _ = canonical_mesh(model)
     shapes = [face_shape(points[start:stop], canonical) for _, start, stop in parts]
     frames = [max(0, min(stop, known) - start) for _, start, stop in parts]
-    mine = of_one_person(shapes, frames)
+    mine = of_one_person(shapes, frames, [clip for clip, _, _ in parts])
     for number, (file, length) in enumerate(zip(files, lengths, strict=True)):
         begin = sum(lengths[:number])
         own = [

@@ -24,11 +24,20 @@ def test_whoever_is_there_most_is_the_person():
         for seed, (shape, frames) in enumerate(stretches)
     ]
     frames = [frames for _, frames in stretches]
-    assert of_one_person(shapes, frames).tolist() == [False, True, True, False]
-    assert of_one_person(shapes, [70, 50, 10, 10]).tolist() == [
+    assert of_one_person(shapes, frames, [0] * 4).tolist() == [False, True, True, False]
+    assert of_one_person(shapes, [70, 50, 10, 10], range(4)).tolist() == [
         True,
         False,
         False,
         True,
     ]
-    assert of_one_person(shapes[:1], [0]).tolist() == [True]
+    assert of_one_person(shapes[:1], [0], [0]).tolist() == [True]
+
+
+def test_files_of_one_person_may_show_another_expression():
+    rng = np.random.default_rng(1)
+    calm = rng.normal(0, 5, (60, 3))
+    step = rng.normal(0, 1, (60, 3))
+    felt = calm + 0.28 * step / np.sqrt((step**2).sum(-1).mean())
+    assert of_one_person([calm, felt], [20, 10], [0, 1]).all()
+    assert of_one_person([calm, felt], [20, 10], [0, 0]).tolist() == [True, False]
