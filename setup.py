@@ -40,7 +40,12 @@ CORE = [
 
 EXTRAS = {
     # scikit-image: metrics are compared with it.
-    "test": ["pytest>=9", "pytest-xdist>=3.8", "hypothesis>=6.150", "scikit-image>=0.25"],
+    "test": [
+        "pytest>=9",
+        "pytest-xdist>=3.8",
+        "hypothesis>=6.150",
+        "scikit-image>=0.25",
+    ],
     "dev": ["ruff==0.17.5", "pre-commit>=4"],
     # Only to compare with PyTorch in tests; without it those are skipped.
     "parity": ["torch==2.13.0; python_version < '3.12'"],
