@@ -107,7 +107,7 @@ class _Call:
 
     def _hear(self, track) -> None:
         if track.kind == "audio":
-            asyncio.ensure_future(self._listen(track))
+            self._listening = asyncio.ensure_future(self._listen(track))
 
     async def _listen(self, track) -> None:
         mono = av.AudioResampler("flt", "mono", RATE)
