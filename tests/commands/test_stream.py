@@ -66,6 +66,14 @@ def test_no_sound_at_all_is_told(avatar, monkeypatch):
         stream.talk_live(avatar, [(0.0, "sad", 1.0)])
 
 
+def test_who_hears_too_far_ahead_is_rendered_but_not_live(person):
+    hubert = {"type": "hubert", "channels": 1024}
+    other = person._replace(info=person.info | {"content": hubert})
+    assert stream.warm_renderer(other).fields is person.fields
+    with pytest.raises(UserError, match="hubert hears the rest of its window"):
+        stream.look_ahead(hubert)
+
+
 def test_pieces_of_samples_are_put_together():
     intake, reads = Intake(16_000), iter([b"\x01", b"\x00\x02", b"\x00\x03\x00", b""])
     stream._read(SimpleNamespace(read1=lambda size: next(reads)), intake)
