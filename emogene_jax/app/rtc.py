@@ -27,9 +27,9 @@ from starlette.routing import Route
 from emogene_jax.app.agents import LONGEST_LIVE, wishes
 from emogene_jax.app.people import People
 from emogene_jax.app.seats import DEVICE, MOST
+from emogene_jax.commands.session import Intake, live
 from emogene_jax.emotions import parse_emotion
 from emogene_jax.live.acting import Mood
-from emogene_jax.live.session import Intake, live
 from emogene_jax.signals import FPS, UserError
 
 RATE = 48_000  # Hz of WebRTC's sound

@@ -6,9 +6,9 @@ import threading
 
 import numpy as np
 
+from emogene_jax.commands.session import Intake, live
 from emogene_jax.commands.talk import open_avatar, open_background
 from emogene_jax.live.acting import Mood
-from emogene_jax.live.session import Intake, live
 from emogene_jax.media.live import LiveVideo
 from emogene_jax.pipeline import AHEAD, live_renderer, look_ahead, stream
 from emogene_jax.signals import SAMPLE_RATE, UserError

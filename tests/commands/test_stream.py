@@ -10,7 +10,7 @@ import pytest
 
 from emogene_jax.avatar.file import save_avatar
 from emogene_jax.commands import stream
-from emogene_jax.live.session import Intake
+from emogene_jax.commands.session import Intake
 from emogene_jax.media.video import read_video
 from emogene_jax.signals import UserError
 

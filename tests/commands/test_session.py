@@ -5,8 +5,8 @@ import threading
 import numpy as np
 import pytest
 
-from emogene_jax.live import session
-from emogene_jax.live.session import Intake, live, resampled
+from emogene_jax.commands import session
+from emogene_jax.commands.session import Intake, live, resampled
 from emogene_jax.pipeline import Shown
 from emogene_jax.signals import UserError
 
