@@ -64,7 +64,7 @@ def said(speech, seconds: float) -> np.ndarray:
 
 def follow(person, renderer, sound) -> dict:
     """Milliseconds from the sound of frames to their bytes."""
-    from emogene_jax.live.session import Intake, live
+    from emogene_jax.commands.session import Intake, live
     from emogene_jax.media.live import LiveVideo
 
     intake, leaves = Intake(), {}

@@ -22,7 +22,7 @@ from emogene_jax.avatar.file import Avatar
 from emogene_jax.emotion_to_video.render import Renderer
 from emogene_jax.emotions import emotion_curve
 from emogene_jax.live.acting import SMOOTH, LivePosture, Mood, live_blinks, talking
-from emogene_jax.live.hearing import REACH, Hearing
+from emogene_jax.live.hearing import REACH, Hearing, must_hear_live
 from emogene_jax.motion_to_emotion.blink import add_blinks, natural_blinks
 from emogene_jax.motion_to_emotion.deformation import deform
 from emogene_jax.motion_to_emotion.manifold import project
@@ -184,7 +184,12 @@ class Shown(NamedTuple):
 
 def look_ahead(content: dict) -> float:
     """How much of the sound (s) after a frame's own must be there before `stream` shows
-    the frame: 0.37 s with log_mel, 0.4 s with speech_embedding."""
+    the frame: 0.37 s with log_mel, 0.4 s with speech_embedding.
+
+    Raises:
+        UserError: others can't be live.
+    """
+    must_hear_live(content)
     kind = content["type"]
     return (AHEAD[kind] + AT_ONCE - 1) / FPS + REACH[kind] / SAMPLE_RATE
 

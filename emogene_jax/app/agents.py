@@ -24,9 +24,9 @@ from emogene_jax import arguments
 from emogene_jax.app.people import People
 from emogene_jax.app.render import LARGEST_BYTES, speak
 from emogene_jax.app.seats import DEVICE
+from emogene_jax.commands.session import Intake, live
 from emogene_jax.emotions import parse_emotion
 from emogene_jax.live.acting import Mood
-from emogene_jax.live.session import Intake, live
 from emogene_jax.media.live import LiveVideo
 from emogene_jax.pipeline import look_ahead
 from emogene_jax.signals import FPS, SAMPLE_RATE, UserError

@@ -60,54 +60,56 @@ def _talk_tab(people: People):
             emotion = gr.Radio(list(EMOTIONS), value="neutral", label="Emotion")
             strength = gr.Slider(0, STRONGEST, 1, step=0.05, label="Strength")
             with gr.Accordion("Mixture, track, background, seed", open=False):
-                other = gr.Dropdown([ALONE, *EMOTIONS], value=ALONE, label="Mixed with")
-                share = gr.Slider(0.05, 0.95, 0.5, step=0.05, label="Part of the other")
-                track = gr.Textbox(
-                    value="",
-                    label="Emotion track",
-                    info="0s=neutral,3s=happy:0.8; empty: the emotion above. A click "
-                    "on the waveform lets the emotion above begin there.",
-                )
-                wave = gr.Image(
-                    label="Waveform",
-                    interactive=False,
-                    height=pictures.HEIGHT + 20,
-                    buttons=[],
-                )
-                gr.HTML(pictures.legend())
-                idle = gr.Slider(
-                    1, 60, 10, step=1, label="Seconds to be idle, without speech"
-                )
-                background = gr.Image(type="filepath", label="Background")
-                seed = gr.Number(0, precision=0, minimum=0, label="Seed")
+                other, share, track, wave, idle, background, seed = _fine_choices()
             with gr.Row():
                 go = gr.Button("Generate", variant="primary")
                 stop = gr.Button("Stop")
         with gr.Column(min_width=300):
-            said = gr.Textbox(label="Progress", lines=2, interactive=False)
-            with gr.Row():
-                newest = gr.Image(
-                    label="Rendered now", interactive=False, buttons=[], min_width=140
-                )
-                points = gr.Image(
-                    label="Landmarks", interactive=False, buttons=[], min_width=140
-                )
-            video = gr.Video(label="Video", autoplay=True)
-            strip = gr.Image(label="Frames", interactive=False, buttons=[], height=120)
+            shown = _results()
 
     chosen = [emotion, strength, other, share]
-    shown = [said, newest, video, strip, points]
     given = [avatar, speech, *chosen, track, idle, background, seed]
 
     def generate(*values):
         yield from _generated(people, *values)
 
     begun = go.click(generate, given, shown, api_name=False)
-    stop.click(lambda: "stopped", None, said, cancels=[begun], queue=False)
+    stop.click(lambda: "stopped", None, shown[0], cancels=[begun], queue=False)
     for changed in (speech, track):
         changed.change(_wave, [speech, track, *chosen], wave, queue=False)
     wave.select(_click, [speech, track, *chosen], track, queue=False)
     return avatar
+
+
+def _fine_choices() -> tuple:
+    other = gr.Dropdown([ALONE, *EMOTIONS], value=ALONE, label="Mixed with")
+    share = gr.Slider(0.05, 0.95, 0.5, step=0.05, label="Part of the other")
+    track = gr.Textbox(
+        value="",
+        label="Emotion track",
+        info="0s=neutral,3s=happy:0.8; empty: the emotion above. A click on the "
+        "waveform lets the emotion above begin there.",
+    )
+    wave = gr.Image(
+        label="Waveform", interactive=False, height=pictures.HEIGHT + 20, buttons=[]
+    )
+    gr.HTML(pictures.legend())
+    idle = gr.Slider(1, 60, 10, step=1, label="Seconds to be idle, without speech")
+    background = gr.Image(type="filepath", label="Background")
+    seed = gr.Number(0, precision=0, minimum=0, label="Seed")
+    return other, share, track, wave, idle, background, seed
+
+
+def _results() -> list:
+    """What `_generated` fills."""
+    picture = {"interactive": False, "buttons": []}
+    said = gr.Textbox(label="Progress", lines=2, interactive=False)
+    with gr.Row():
+        newest = gr.Image(label="Rendered now", min_width=140, **picture)
+        points = gr.Image(label="Landmarks", min_width=140, **picture)
+    video = gr.Video(label="Video", autoplay=True)
+    strip = gr.Image(label="Frames", height=120, **picture)
+    return [said, newest, video, strip, points]
 
 
 def _generated(people, name, speech, *values):

@@ -27,9 +27,9 @@ from starlette.routing import Route
 from emogene_jax.app.agents import LONGEST_LIVE, wishes
 from emogene_jax.app.people import People
 from emogene_jax.app.seats import DEVICE, MOST
+from emogene_jax.commands.session import Intake, live
 from emogene_jax.emotions import parse_emotion
 from emogene_jax.live.acting import Mood
-from emogene_jax.live.session import Intake, live
 from emogene_jax.signals import FPS, UserError
 
 RATE = 48_000  # Hz of WebRTC's sound
@@ -107,7 +107,7 @@ class _Call:
 
     def _hear(self, track) -> None:
         if track.kind == "audio":
-            asyncio.ensure_future(self._listen(track))
+            self._listening = asyncio.ensure_future(self._listen(track))
 
     async def _listen(self, track) -> None:
         mono = av.AudioResampler("flt", "mono", RATE)

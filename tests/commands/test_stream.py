@@ -10,7 +10,7 @@ import pytest
 
 from emogene_jax.avatar.file import save_avatar
 from emogene_jax.commands import stream
-from emogene_jax.live.session import Intake
+from emogene_jax.commands.session import Intake
 from emogene_jax.media.video import read_video
 from emogene_jax.signals import UserError
 
@@ -64,6 +64,14 @@ def test_no_sound_at_all_is_told(avatar, monkeypatch):
     pipes(monkeypatch, b"", io.BytesIO())
     with pytest.raises(UserError, match="no sound"):
         stream.talk_live(avatar, [(0.0, "sad", 1.0)])
+
+
+def test_who_hears_too_far_ahead_is_rendered_but_not_live(person):
+    hubert = {"type": "hubert", "channels": 1024}
+    other = person._replace(info=person.info | {"content": hubert})
+    assert stream.warm_renderer(other).fields is person.fields
+    with pytest.raises(UserError, match="hubert hears the rest of its window"):
+        stream.look_ahead(hubert)
 
 
 def test_pieces_of_samples_are_put_together():

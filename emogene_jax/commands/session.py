@@ -21,7 +21,7 @@ from emogene_jax.pipeline import look_ahead, stream
 from emogene_jax.signals import FPS, SAMPLE_RATE, UserError
 
 SLACK = 0.1  # s that sound may come late before there is silence in its place
-LATE = 0.2  # s after its look-ahead from which on a frame is left out
+LATE = 0.1  # s after its look-ahead from which on a frame is left out
 WAITING = 10.0  # s of sound that may wait; who gives more has to wait as well
 RATES = (8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # Hz: whole frames
 SAID_EVERY = 5.0  # s between two lines on frames that were left out

@@ -5,8 +5,8 @@ import threading
 import numpy as np
 import pytest
 
-from emogene_jax.live import session
-from emogene_jax.live.session import Intake, live, resampled
+from emogene_jax.commands import session
+from emogene_jax.commands.session import Intake, live, resampled
 from emogene_jax.pipeline import Shown
 from emogene_jax.signals import UserError
 
@@ -135,6 +135,6 @@ def test_frames_leave_with_their_own_sound_and_missing_ones_are_told(monkeypatch
         clock.now += 2.0 if clip.number == 2 else 0.0
     np.testing.assert_array_equal(np.concatenate([c.sound for c in clips]), ramp(40))
     shown = [clip.number for clip in clips if clip.frame is not None]
-    # One a second, however late; and, by the clock, from 35 on they are in time.
-    assert shown == [0, 1, 2, 27, *range(35, 40)]
+    # One a second, however late; and, by the clock, from 38 on they are in time.
+    assert shown == [0, 1, 2, 27, *range(38, 40)]
     assert "frames were left out, their sound was not" in said[-1]
