@@ -101,18 +101,22 @@ def _prepare(args):
     must_exist(*args.videos, what="a video or a folder of videos")
     must_exist(args.face_model, what="a face model bundle (face_landmarker.task)")
     must_be_writable(args.out, folder=True)
-    from emogene_jax.commands.prepare import prepare_data
+    from emogene_jax.audio.features import choose_content
+    from emogene_jax.portrait.prepare import prepare_portrait
+    from emogene_jax.portrait.records import write_portrait_records
 
-    prepare_data(
+    folder = Path(args.out)
+    prepare_portrait(
         args.videos,
-        args.out,
+        folder,
         size=args.size,
         crop=args.crop,
         face_model=args.face_model,
-        content=args.content,
+        content=choose_content(args.content),
         holdout_seconds=args.holdout_seconds,
         sound_offset=args.sound_offset,
     )
+    write_portrait_records(folder)
 
 
 def _create(args):
