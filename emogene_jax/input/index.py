@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from emogene_jax.folders import digest
+
 
 class Index(NamedTuple):
     """Of each record of a split, in order."""
@@ -26,8 +28,8 @@ def kept(files: Sequence[str], make: Callable[[], Index]) -> Index:
     """make(), or what it made of these files before.
 
     A folder that can't be written keeps none."""
-    path = Path(files[0])
-    path = path.with_name(f".{path.name}.index.npz")
+    names = [Path(file).name for file in files]
+    path = Path(files[0]).with_name(f".index-{digest(repr(names).encode())}.npz")
     now = _state(files)
     try:
         with np.load(path, allow_pickle=False) as saved:

@@ -149,7 +149,7 @@ def train(
         state = state._replace(key=parallel.replicate(run_key))
         loose = parallel.data_parallel(unpack, donate=()) if packed else lambda s: s
         if packed:
-            state = parallel.data_parallel(packed_state)(state)
+            state = parallel.data_parallel(packed_state, donate=())(state)
         record["config"] = dict(config or record.get("config", {}))
         plan = Plan(steps, ckpt_steps, log_steps, val_steps, scan_steps)
         judge = _validation(stage, frozen, val_batches, example, validate, loose)
