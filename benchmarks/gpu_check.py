@@ -61,7 +61,8 @@ def over(line: dict) -> list[str]:
         found.append("rows are added by compare-and-swap")
     if line["rounded_coordinates"]:
         found.append(f"coordinates in TF32: {line['rounded_coordinates']}")
-    if line["collectives"].keys() - {"all-reduce"}:
+    # The expert compares every sound with every mouth of the batch.
+    if line["collectives"].keys() - {"all-reduce"} and line["program"] != "expert":
         found.append(f"devices send each other {line['collectives']}")
     return found
 

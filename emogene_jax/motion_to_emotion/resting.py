@@ -28,16 +28,17 @@ def resting_smile(score: float) -> float:
 
 def from_rest(params: dict, score: float, filmed=()) -> dict:
     """Parameters of a deformation model that reaches emotions from where a person's face
-    rests.
+    rests; as they are, where it does not smile.
 
     Args:
         params: of a Deformer.
         score: what the network says of the person's smile at rest, 0 to 1.
         filmed: emotions that it learned from the person, which begin there already.
     """
-    smile = resting_smile(score) * displacement(((_PULL, 1.0, 0),)).reshape(
-        LANDMARK_SIZE
-    )
+    amount = resting_smile(score)
+    if not amount:
+        return params
+    smile = displacement(((_PULL, amount, 0),)).reshape(LANDMARK_SIZE)
     kept = {*_SMILES, *filmed}
     taken = np.array([[-float(name not in kept)] for name in EMOTIONS], np.float32)
     return params | {"resting": taken * smile}

@@ -67,7 +67,7 @@ def test_without_augmented_frames_no_deformation_model_is_asked_for(
     work, filmed, tmp_path, monkeypatch
 ):
     """Nor where there is no mesh that could be moved; making one takes its time."""
-    monkeypatch.setattr(head, "load_deformation", None)
+    monkeypatch.setattr(head, "person_deformation", None)
     for count in (0, 30):
         config = config_of(work, **{"augment.frames": count})
         assert head.varied_frames(filmed, config, *[tmp_path] * 2) is None
