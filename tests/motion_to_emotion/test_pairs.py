@@ -63,7 +63,7 @@ def rms(x):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("emotion", "share"), zip(FILMED, (0.5, 0.5, 0.8), strict=True)
+    ("emotion", "share"), zip(FILMED, (0.5, 0.5, 0.9), strict=True)
 )
 def test_an_unseen_sentence_is_felt_as_the_person_does(models, emotion, share):
     true = make_take(0, PERSON, UNSEEN, emotion, style=STYLE)

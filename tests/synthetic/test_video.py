@@ -148,5 +148,5 @@ def test_landmarks_lie_on_the_surface(emotion):
     moved, correction = synthetic_shape.bend(face.T, shape)
     distance = synthetic_shape.skin_distance(face.T - moved, shape)
     away = np.abs(distance - correction)
-    assert away[:60].max() < 0.3
+    assert away[:60].max() < 0.32
     assert away[60:].max() < 0.5  # the seam of the lips, a groove not modelled
