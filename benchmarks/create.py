@@ -22,7 +22,7 @@ from pathlib import Path
 import portraits
 import timing
 
-SCORES = ("psnr", "ssim", "lmd", "absent", "train_seconds", "versions")
+SCORES = ("psnr", "ssim", "lmd", "expression", "absent", "train_seconds", "versions")
 # `create` with the configs' smallest variants, which its command line does not offer.
 TINY = """
 import sys
