@@ -23,13 +23,18 @@ def cache_folder() -> Path:
     return Path(base) / "emogene_jax"
 
 
-def write_json(path: Path, value: dict) -> None:
-    """A JSON file, whole or not at all."""
+def write_text(path: Path, text: str) -> None:
+    """A text file, whole or not at all."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.part")
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    temporary.write_text(text + "\n", encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
+
+
+def write_json(path: Path, value: dict) -> None:
+    """A JSON file, whole or not at all."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
 
 
 def read_json(path: Path) -> dict:

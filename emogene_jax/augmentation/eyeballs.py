@@ -7,8 +7,8 @@ completed: the iris by its mirrored lower half, all else by the white beside it.
 
 import numpy as np
 from PIL import Image, ImageDraw
-from scipy.ndimage import map_coordinates
 
+from emogene_jax.augmentation.warp import sampled
 from emogene_jax.face import mesh as lm
 
 _FINE = 4  # samples a pixel, across and down
@@ -78,13 +78,7 @@ def _fine_steps(low: int, high: int) -> np.ndarray:
 
 def _sample(picture: np.ndarray, at: np.ndarray) -> np.ndarray:
     column, row = np.moveaxis(at, -1, 0) - 0.5
-    return np.stack(
-        [
-            map_coordinates(picture[..., k], [row, column], order=1, mode="nearest")
-            for k in range(3)
-        ],
-        -1,
-    )
+    return sampled(picture, row, column, 1)
 
 
 def _inside(outline: np.ndarray, at: np.ndarray) -> np.ndarray:

@@ -7,8 +7,8 @@ field that has seen no more of them leaves eyes half open, and speckled, in all 
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import map_coordinates
 
+from emogene_jax.augmentation.warp import sampled
 from emogene_jax.face import mesh as lm
 from emogene_jax.rigid import project
 from emogene_jax.signals import Camera
@@ -106,11 +106,7 @@ def _patched(picture, other, to_face, to_other, eye):
     share = _share(place @ to_face, *eye)
     column, row = np.moveaxis(place @ to_other, -1, 0) - 0.5
     inside = share > 0
-    at = [row[inside], column[inside]]
-    lent = np.stack(
-        [map_coordinates(other[..., k], at, order=3, mode="nearest") for k in range(3)],
-        -1,
-    )
+    lent = sampled(other, row[inside], column[inside], 3)
     share = share[inside][:, None]
     rim = share * (1 - share)
     lent += ((picture[inside] - lent) * rim).sum(0) / max(rim.sum(), 1e-6)

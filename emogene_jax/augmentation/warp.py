@@ -122,12 +122,18 @@ def warp_frame(frame, mattes, mesh2d_from, mesh2d_to):
     column = column + map_coordinates(field[..., 0], cell, order=1) - 0.5
     row = row + map_coordinates(field[..., 1], cell, order=1) - 0.5
 
-    def sample(picture, order):
-        values = map_coordinates(
-            picture.astype(np.float32), [row, column], order=order, mode="nearest"
-        )
+    def warped(picture, order):
+        values = sampled(picture.astype(np.float32), row, column, order)
         return np.clip(np.round(values), 0, 255).astype(np.uint8)
 
     # Cubic: bilinear sampling would teach the field a blur.
-    warped = np.stack([sample(frame[..., k], 3) for k in range(3)], -1)
-    return warped, [sample(matte, 1) for matte in mattes]
+    layers = [warped(matte[..., None], 1)[..., 0] for matte in mattes]
+    return warped(frame, 3), layers
+
+
+def sampled(picture, row, column, order: int) -> np.ndarray:
+    """Colours [..., C] of a picture [H, W, C] between the centres of its pixels, which
+    are whole numbers; order: 1 = linear, 3 = cubic."""
+    channels = np.moveaxis(picture, -1, 0)
+    at, told = [row, column], {"order": order, "mode": "nearest"}
+    return np.stack([map_coordinates(channel, at, **told) for channel in channels], -1)

@@ -5,7 +5,6 @@ videos are called like the references. A clip that one method lacks is left out 
 them, and that is said: means are of the same clips, or they are not to be compared.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from emogene_jax.evaluate.compare import (
     watch_reference,
 )
 from emogene_jax.evaluate.report import Curves, write_report
-from emogene_jax.folders import write_json
+from emogene_jax.folders import write_json, write_text
 from emogene_jax.media.video import iter_frames, video_info, write_video
 from emogene_jax.signals import FPS, UserError
 from emogene_jax.train.progress import Progress
@@ -344,10 +343,3 @@ def _plots(found: dict, shown: list[str]) -> dict[str, dict[str, list]]:
                     points = list(enumerate(line.tolist()))
                     plots.setdefault(title, {})[name] = points
     return plots
-
-
-def write_text(path: Path, text: str) -> None:
-    """A text file, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

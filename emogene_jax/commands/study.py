@@ -13,11 +13,11 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from emogene_jax.commands.evaluate import find_videos, method_names, write_text
+from emogene_jax.commands.evaluate import find_videos, method_names
 from emogene_jax.emotions import ALIASES
 from emogene_jax.evaluate import tables
 from emogene_jax.evaluate.report import STYLE
-from emogene_jax.folders import digest, read_json, write_json
+from emogene_jax.folders import digest, read_json, write_json, write_text
 from emogene_jax.media.video import iter_frames, video_info, write_video
 from emogene_jax.signals import UserError
 

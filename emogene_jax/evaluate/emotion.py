@@ -168,13 +168,13 @@ def watch(frames: Iterable[np.ndarray], model, name: str = "video") -> Seen:
 
     scale = []
 
-    def enlarged():
+    def larger():
         for frame in frames:
-            scale.append(max(1.0, TRACKED_SIZE / min(frame.shape[:2])))
-            size = [round(side * scale[-1]) for side in frame.shape[1::-1]]
-            yield np.asarray(Image.fromarray(frame).resize(size, Image.LANCZOS))
+            picture, grown = enlarged(frame)
+            scale.append(grown)
+            yield picture
 
-    track = track_video(enlarged(), model, name)
+    track = track_video(larger(), model, name)
     points = to_68(track.points)[..., :2] / np.array(scale)[:, None, None]
     lost = ~track.found
     points[lost] = np.nan
@@ -183,6 +183,13 @@ def watch(frames: Iterable[np.ndarray], model, name: str = "video") -> Seen:
         side = channel.removesuffix("Left").removesuffix("Right")
         scores.setdefault(side, []).append(np.where(lost, np.nan, values))
     return Seen(points, {side: np.mean(both, 0) for side, both in scores.items()})
+
+
+def enlarged(frame: np.ndarray) -> tuple[np.ndarray, float]:
+    """A picture [H, W, 3] uint8 at TRACKED_SIZE at least, and how often larger it is."""
+    grown = max(1.0, TRACKED_SIZE / min(frame.shape[:2]))
+    size = [round(side * grown) for side in frame.shape[1::-1]]
+    return np.asarray(Image.fromarray(frame).resize(size, Image.LANCZOS)), grown
 
 
 def judge(emotion: str, seen: Seen, neutral: Seen, classifier: Classifier) -> Verdict:

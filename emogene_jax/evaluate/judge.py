@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from emogene_jax.evaluate.emotion import enlarged
 from emogene_jax.face.tracking import open_tracker
 from emogene_jax.signals import UserError
 
@@ -36,7 +37,6 @@ VARIABLE = "EMOGENE_EXPRESSION_MODEL"
 MODEL_SHA256 = "59534287fdfb125e30a94400296c25ea9f5d706fca93dd8adbbbed916799ea0e"
 _INPUT = 64  # px, a grey face
 _ROOM = 1.1  # side of what the network sees, of that of the face's box
-_TRACKED = 512  # px; smaller pictures are enlarged for the tracker
 
 
 def read_expressions(
@@ -93,16 +93,14 @@ def find_network() -> Path:
 
 def _face(frame: np.ndarray, track) -> np.ndarray | None:
     """The largest face of a picture [H, W, 3] as the network wants it: [64, 64] -1 to 1."""
-    grown = max(1.0, _TRACKED / min(frame.shape[:2]))
-    picture = Image.fromarray(frame)
-    size = [round(side * grown) for side in picture.size]
-    faces, *_ = track(np.asarray(picture.resize(size, Image.LANCZOS)))
+    picture, grown = enlarged(frame)
+    faces, *_ = track(picture)
     if not faces:
         return None
     low, high = max(((f[:, :2].min(0), f[:, :2].max(0)) for f in faces), key=_area)
     half = _ROOM * (high - low).max() / 2
     box = np.r_[(low + high) / 2 - half, (low + high) / 2 + half] / grown
-    grey = picture.convert("L").crop(np.round(box).astype(int).tolist())
+    grey = Image.fromarray(frame).convert("L").crop(np.round(box).astype(int).tolist())
     grey = grey.resize((_INPUT, _INPUT), Image.BILINEAR)
     return np.asarray(grey, np.float32) / 127.5 - 1
 

@@ -6,13 +6,13 @@ relative files beside it. It is well-formed XML too, so that a test can read it.
 """
 
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
 from emogene_jax import __version__
+from emogene_jax.folders import write_text
 from emogene_jax.train.board import read_curves
 
 # What each key of metrics.json means, in plain words.
@@ -94,9 +94,8 @@ def write_report(
     parts.append(_section("Notes", "notes", [_paragraph(note) for note in notes]))
     parts.append(f"<footer>{escape(footer)} emogene_jax {__version__}</footer>")
     page = PAGE.format(title=escape(title), style=STYLE, body="\n".join(parts))
-    index, partial = folder / "index.html", folder / "index.html.partial"
-    partial.write_text(page, encoding="utf-8")
-    os.replace(partial, index)
+    index = folder / "index.html"
+    write_text(index, page)
     return index
 
 

@@ -86,7 +86,7 @@ def test_a_bare_page_is_well_formed_too(folder):
     index = write_report(folder, [])
     tree = ElementTree.fromstring(index.read_text())
     assert not list(tree.iter("section"))
-    assert not list(folder.glob("*.partial"))
+    assert not list(folder.glob("*.partial")) and not list(folder.glob(".*.part"))
 
 
 def test_a_video_outside_the_folder_is_a_mistake(folder):
