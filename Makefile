@@ -20,6 +20,9 @@ GPU_VENV = .venv-gpu-check
 demo: $(VENV)/.installed-core
 	$(VENV)/bin/emogene demo --out demo
 
+# Where bytecode is not kept, each process of a test compiles all that it imports again:
+# with TensorFlow 9 s.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest $(WORKERS) $(ARGS)
 

@@ -72,14 +72,16 @@ setup(
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    license_files=["LICENSE"],
+    license_files=["LICENSE", "NOTICE"],
     python_requires=">=3.11",
     packages=[
         *find_packages(include=["emogene_jax", "emogene_jax.*"]),
         "emogene_jax.configs",
     ],
     package_dir={"emogene_jax.configs": "configs"},
-    package_data={"emogene_jax": ["*/*.npy", "*/*.safetensors", "*/*.html"]},
+    package_data={
+        "emogene_jax": ["*/*.npy", "*/*.safetensors", "*/*.tflite", "*/*.html"]
+    },
     install_requires=CORE,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["emogene = emogene_jax.cli:main"]},

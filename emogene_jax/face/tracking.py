@@ -99,7 +99,8 @@ def _download(target: Path) -> None:
     os.replace(part, target)
 
 
-def _import_mediapipe():
+def import_mediapipe():
+    """(mediapipe, its BaseOptions, its vision); UserError where it cannot be had."""
     # mediapipe imports TensorFlow where it finds it: 4 s and 1 GB for nothing.
     hide = "tensorflow" not in sys.modules
     if hide:
@@ -119,7 +120,7 @@ def _import_mediapipe():
 
 
 @contextlib.contextmanager
-def _quiet_libraries():
+def quiet_libraries():
     """Keeps what C++ libraries write to stderr from people: they would look for the one
     line that matters among it. Python's own stderr goes on."""
     try:
@@ -147,13 +148,13 @@ def _quiet_libraries():
 def open_tracker(model, faces=2):
     """A context that gives a function: picture [H, W, 3] uint8 -> (list of faces
     [478, 3] px, list of blendshape scores [52], their names)."""
-    with _quiet_libraries(), _tracker(model, faces) as track:
+    with quiet_libraries(), _tracker(model, faces) as track:
         yield track
 
 
 @contextlib.contextmanager
 def _tracker(model, faces):
-    mediapipe, BaseOptions, vision = _import_mediapipe()  # noqa: N806
+    mediapipe, BaseOptions, vision = import_mediapipe()  # noqa: N806
     options = vision.FaceLandmarkerOptions(
         base_options=BaseOptions(model_asset_path=str(model)),
         num_faces=faces,

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from emogene_jax.portrait.matting import background_rows, cut_out, learn_matting
+from emogene_jax.portrait.matting import background_rows, cut_out
 from emogene_jax.portrait.pack import stretches
+from emogene_jax.portrait.segmentation import open_segmenter
 
 
 class FrameStore:
@@ -83,10 +84,6 @@ def cut_out_clips(
     """Frames [n, size, size, 3], head and torso mattes [n, size, size], all uint8, of
     every stretch of a portrait (pack.stretches).
 
-    A clip's mattes come from what its own known frames teach. A clip that is held out as
-    a whole gets what the longest known clip taught: before another camera its mattes may
-    be worse for it, but its own colours are not to be looked at.
-
     Args:
       frames: a FrameStore, Picked of one, or an array, [T, S, S, 3].
       points: [T, 478, 2] px of these frames.
@@ -101,20 +98,15 @@ def cut_out_clips(
     longest = int(np.argmax(usable))
     samples = {begins[longest] + row for row in background_rows(usable[longest])}
     parts = stretches(clip, len(clip) - known)
-    for (mine, held), run in groupby(parts, lambda p: (clip[p[0]], p[0] >= known)):
-        if not held:
-            taught = range(begins[mine], begins[mine] + usable[mine])
-            model = learn_matting(frames, points, taught)
-            if mine == longest:
-                best = model
-        elif not usable[mine]:
-            model = best
-        run = list(run)
-        for (start, _), layers in zip(run, cut_out(model, frames, points, run)):
-            for number, layer in enumerate(zip(*layers, strict=True), start):
-                if number in samples:  # copies: a view would hold the whole stretch
-                    seen.append([picture.copy() for picture in layer])
-            yield _at_size(*layers, size)
+    with open_segmenter() as segment:
+        for _, run in groupby(parts, lambda p: (clip[p[0]], p[0] >= known)):
+            run = list(run)
+            cut = cut_out(segment, frames, points, run)
+            for (start, _), layers in zip(run, cut, strict=True):
+                for number, layer in enumerate(zip(*layers, strict=True), start):
+                    if number in samples:  # copies: a view would hold the whole stretch
+                        seen.append([picture.copy() for picture in layer])
+                yield _at_size(*layers, size)
 
 
 def _at_size(frames, heads, torsos, size):

@@ -102,13 +102,18 @@ def test_twenty_steps_lower_the_loss(name, gradients, expert):
     frozen = expert if name == "audio_to_motion" else None
     key = jax.random.key(0)
     optimiser = optax.adam(1e-2)
-    state = optimiser.init(params)
+    state = jax.jit(optimiser.init)(params)
+
+    @jax.jit
+    def update(params, grads, state):
+        updates, state = optimiser.update(grads, state)
+        return optax.apply_updates(params, updates), state
+
     losses = []
     for _ in range(20):
         (loss, (aux, _)), grads = gradients[name](params, aux, frozen, batch, key, 0)
         assert all(np.isfinite(x).all() for x in jax.tree.leaves(grads))
-        updates, state = optimiser.update(grads, state)
-        params = optax.apply_updates(params, updates)
+        params, state = update(params, grads, state)
         losses.append(float(loss))
     assert losses[-1] < 0.8 * losses[0]
 

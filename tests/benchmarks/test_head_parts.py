@@ -58,7 +58,7 @@ def test_parts_that_are_off_learn_nothing(parts, untrained, batch):
     told, drawn = batch
     whole = head_stage(**told)
     off = parts.VARIANTS["no_basis"].off + parts.VARIANTS["no_fine"].off
-    params, aux = whole.init(jax.random.key(0), drawn)
+    params, aux = jax.jit(whole.init)(jax.random.key(0), drawn)
     rig = jax.tree.map(jnp.asarray, untrained.rig)
     found = gradients(parts.held_at_zero(whole, off), params, aux, rig, drawn)
     assert {name for name, part in found.items() if size(part) == 0} == set(off)
@@ -91,7 +91,7 @@ def test_the_ambient_field_learns_all_of_itself(parts, untrained, batch):
     told, drawn = batch
     field = parts.AmbientField(untrained.head_size)
     part = head_stage(**told, field=field)
-    params, aux = part.init(jax.random.key(0), drawn)
+    params, aux = jax.jit(part.init)(jax.random.key(0), drawn)
     rig = jax.tree.map(jnp.asarray, untrained.rig)
     found = gradients(part, params, aux, rig, drawn)
     unused = {name for name, part in found.items() if size(part) == 0}
@@ -103,6 +103,7 @@ def test_the_ambient_field_learns_all_of_itself(parts, untrained, batch):
     )
     conditions = drawn["condition"][:1] * jnp.array([[1.0], [-3.0]])
 
+    @jax.jit
     def features(params):
         state = field.apply({"params": params}, rig, conditions, method="frame")
         same = jnp.broadcast_to(points[:1], points.shape)

@@ -212,7 +212,7 @@ def test_an_imported_expert_judges_a_training(tmp_path):
     assert config.content.to_dict() == {"type": "log_mel", "channels": 80}
 
     def sync(batch):
-        params, aux = recipe.stage.init(jax.random.key(0), batch)
+        params, aux = jax.jit(recipe.stage.init)(jax.random.key(0), batch)
         key = jax.random.key(1)
         losses = recipe.stage.loss(params, aux, recipe.frozen, batch, key, 0)
         return losses[1][1]["sync"]

@@ -13,7 +13,7 @@ from emogene_jax.signals import EMOTIONS, UserError
 @pytest.fixture(scope="module")
 def params():
     model = Deformer(hidden=24)
-    return model.init(
+    return jax.jit(model.init)(
         jax.random.key(0), jnp.zeros((1, 204)), jnp.zeros((1, 8)), jnp.zeros(1)
     )["params"]
 

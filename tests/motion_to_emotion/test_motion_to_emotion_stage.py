@@ -21,7 +21,7 @@ def trained():
     resident = jax.tree.map(jnp.asarray, prior_pairs(np.repeat(motion, 4, 0), rng))
     stage = motion_to_emotion_stage(hidden=64, batch_size=64)
     key = jax.random.key(0)
-    params, aux = stage.init(key, stage.sample(resident, key, 0))
+    params, aux = jax.jit(stage.init)(key, stage.sample(resident, key, 0))
     optimiser = optax.adam(optax.cosine_decay_schedule(4e-3, 800))
 
     def one(carry, step):
@@ -34,7 +34,7 @@ def trained():
         return (optax.apply_updates(params, updates), state), metrics
 
     scan = jax.jit(lambda carry: jax.lax.scan(one, carry, jnp.arange(800)))
-    (params, _), metrics = scan((params, optimiser.init(params)))
+    (params, _), metrics = scan((params, jax.jit(optimiser.init)(params)))
     return params, jax.tree.map(np.asarray, metrics)
 
 

@@ -20,7 +20,7 @@ from emogene_jax.trees import difference
 @pytest.fixture(scope="module")
 def params():
     inputs = jnp.zeros(LANDMARK_SIZE), jnp.zeros(len(EMOTIONS)), jnp.ones(())
-    return Deformer(hidden=8).init(jax.random.key(0), *inputs)["params"]
+    return jax.jit(Deformer(hidden=8).init)(jax.random.key(0), *inputs)["params"]
 
 
 def corners(params, emotion: str, intensity: float = 1.0) -> float:

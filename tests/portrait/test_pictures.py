@@ -1,6 +1,7 @@
-"""Mattes of a drawn person, stretch by stretch: never all frames at once, and nothing
-learned from what is held out."""
+"""Mattes of a drawn person, stretch by stretch: never all frames at once, and held-out
+ones change nothing."""
 
+import contextlib
 import errno
 
 import numpy as np
@@ -12,6 +13,11 @@ from emogene_jax.portrait.pictures import FrameStore, cut_out_clips
 
 SIZE = 64
 LENGTHS, KNOWN, STRETCH = (45, 12), 42, 25
+
+
+def by_colour(picture: np.ndarray) -> np.ndarray:
+    """A segmenter that knows how `draw` paints."""
+    return ((picture[..., 2] < 50) | (picture[..., 0] > 180)).astype(np.float32)
 
 
 def draw(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -60,6 +66,9 @@ def collect(frames, points, lengths, known, size=SIZE):
 def short_stretches():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pack, "STRETCH", STRETCH)
+        patch.setattr(
+            pictures, "open_segmenter", lambda: contextlib.nullcontext(by_colour)
+        )
         yield
 
 
@@ -78,7 +87,7 @@ def test_a_person_is_cut_out_in_short_stretches(scene, cut):
     (frames, head, torso), lengths, seen, most = cut
     assert lengths == [25, 17, 3, 12] and most <= STRETCH + 2
     np.testing.assert_array_equal(frames, scene[0])
-    person = (scene[0][..., 2] < 50) | (scene[0][..., 0] > 180)
+    person = by_colour(scene[0])
     assert (abs(head.astype(int) + torso - 255 * person) > 128).mean() < 0.06
     assert (head[:, 15:35, 26:38] > 250).mean() > 0.99
     assert (torso[:, 55:, 15:50] > 250).mean() > 0.99
@@ -89,10 +98,9 @@ def test_a_person_is_cut_out_in_short_stretches(scene, cut):
 
 def test_stretches_join_without_a_seam(scene):
     frames, points = scene
-    model = matting.learn_matting(frames, points, range(30))
-    whole = [next(matting.cut_out(model, frames, points, [(5, 40)]))]
+    whole = [next(matting.cut_out(by_colour, frames, points, [(5, 40)]))]
     cuts = [(5, 20), (20, 21), (21, 22), (22, 39), (39, 40)]
-    parts = list(matting.cut_out(model, frames, points, cuts))
+    parts = list(matting.cut_out(by_colour, frames, points, cuts))
     for one, many in zip(zip(*whole), zip(*parts)):
         np.testing.assert_array_equal(np.concatenate(many), one[0])
 
@@ -111,27 +119,38 @@ def test_held_out_frames_change_nothing(scene, cut):
     assert all((s[1] == old[1]).all() for s, old in zip(seen, cut[2], strict=True))
 
 
-def test_clips_that_are_held_out_teach_nothing(scene, monkeypatch):
-    taught, used = [], []
-    monkeypatch.setattr(
-        pictures, "learn_matting", lambda *a: taught.append(a[2]) or a[2]
-    )
-
-    def cut_out(model, frames, points, parts):
-        for start, stop in parts:
-            used.append((model.start, start, stop))
-            yield (
-                frames[start:stop],
-                frames[start:stop, ..., 0],
-                frames[start:stop, ..., 0],
-            )
-
-    monkeypatch.setattr(pictures, "cut_out", cut_out)
+def test_the_background_is_that_of_the_longest_clip(scene):
     _, _, seen = collect(*scene, (5, 20, 12, 10, 10), 30)
-    assert taught == [range(0, 5), range(5, 25), range(25, 30)]
-    wanted = [(0, 0, 5), (5, 5, 25), (25, 25, 30), (25, 30, 37)]
-    assert used == [*wanted, (5, 37, 47), (5, 47, 57)]
     assert len(seen) == 20 and (seen[0][0] == scene[0][5]).all()
+
+
+def test_who_is_followed_stays_and_others_do_not(scene):
+    """Neither a second person nor a hole, and a face that the network misses stays."""
+    frames, points = (part[:1] for part in scene)
+    other = np.s_[60:120, 4:40]  # of 256 px
+
+    def segment(picture):
+        likely = by_colour(picture)
+        likely[other] = 1
+        likely[230:240, 100:140] = 0.1
+        return likely
+
+    ((_, head, torso),) = matting.cut_out(segment, frames, points, [(0, 1)])
+    assert head[0, 17:28, 2:9].max() == 0 and torso[0, 58:59, 27:33].min() > 250
+    nobody = np.zeros((256, 256), np.float32)
+    ((_, head, _),) = matting.cut_out(lambda _: nobody.copy(), frames, points, [(0, 1)])
+    assert (head[0, 18:34, 26:38] > 250).mean() > 0.99
+
+
+def test_shoulders_beside_the_jaw_are_no_head(scene):
+    import cv2
+
+    points = scene[1][0]
+    above = matting.above_jaw(cv2, points, SIZE)
+    (left, low), (right, _) = points[lm.JAW_LINE[0]], points[lm.JAW_LINE[-1]]
+    assert above[int(low) - 4, int((left + right) / 2)] == 1
+    assert above[: int(low) - 8, int(left) : int(right)].min() == 1
+    assert above[int(low) - 4, 2] == 0 and above[2, 2] == 1
 
 
 def test_small_pictures_keep_head_and_torso_apart(scene):
