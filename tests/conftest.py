@@ -258,7 +258,9 @@ def person(filmed, untrained):
         jnp.zeros((1, 2, 4)),
     )
     ones = jnp.ones(1)
-    deformation = jax.jit(Deformer(8).init)(key, jnp.zeros((1, 204)), jnp.eye(8)[:1], ones)
+    deformation = jax.jit(Deformer(8).init)(
+        key, jnp.zeros((1, 204)), jnp.eye(8)[:1], ones
+    )
     info = {
         "audio_to_motion": sizes,
         "content": {"type": "log_mel", "channels": 80},

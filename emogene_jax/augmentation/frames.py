@@ -35,7 +35,7 @@ from emogene_jax.signals import (
     motion_to_landmarks,
 )
 
-VERSION = 2  # of how augmented frames are made
+VERSION = 3  # of how augmented frames are made
 FELT = tuple(name for name in EMOTIONS if name != "neutral")
 INTENSITIES = (0.3, 1.2)  # of the emotions that are painted
 _BLINKS = 0.2  # of the frames, in which the person blinks

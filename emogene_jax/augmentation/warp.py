@@ -5,6 +5,7 @@
 import numpy as np
 from scipy.ndimage import map_coordinates
 
+from emogene_jax import landmarks
 from emogene_jax.face import mesh as lm
 
 _OPEN_LIPS = 1.5  # cm, the least gap of the lips in a reference shape
@@ -31,18 +32,23 @@ def spread(displacement68, rest_mesh_open, index68=lm.INDEX_68) -> np.ndarray:
     """Displacements [T, M, 3] of all mesh points from those [T, 68, 3] of landmarks.
 
     Biharmonic interpolation in 3-D, zero at the upper rim of the face; the landmarks
-    themselves get exactly theirs. In a shape with parted lips [M, 3] an upper lip is no
-    neighbour of the lower.
+    themselves get exactly theirs, and a brow's lower edge what its upper one gets: it
+    would else be drawn out to a shadow. In a shape with parted lips [M, 3] an upper lip is
+    no neighbour of the lower.
     """
     shape = np.asarray(rest_mesh_open, np.float64)
     held = [k for k in _UPPER_OVAL if k not in set(np.asarray(index68).tolist())]
-    known = np.concatenate([shape[index68], shape[held]])
+    under = list(lm.LOWER_BROWS)
+    known = np.concatenate([shape[index68], shape[under], shape[held]])
 
     def kernel(a, b):
         return np.linalg.norm(a[:, None] - b[None], axis=-1)
 
     weight = np.linalg.solve(kernel(known, known), kernel(known, shape)).T
-    weight = weight[:, : len(index68)]
+    weight, of_under = np.split(
+        weight[:, : len(index68) + len(under)], [len(index68)], 1
+    )
+    weight[:, landmarks.rows(landmarks.BROWS)] += of_under
     weight[list(lm.IRISES)] = 0.0  # lids slide over eyeballs
     return np.einsum("mk,tkd->tmd", weight, displacement68)
 
@@ -55,7 +61,12 @@ def _warp_points(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     anchors = [centre + np.where(below, 1.55, 1.3) * (oval - centre)]
     anchors.append((centre + 2.2 * (oval - centre))[::2])
     inner = np.r_[
-        lm.INDEX_68[17:], lm.LIPS_OUTER, lm.LIPS_INNER, lm.EYE_LEFT, lm.EYE_RIGHT
+        lm.INDEX_68[17:],
+        lm.LOWER_BROWS,
+        lm.LIPS_OUTER,
+        lm.LIPS_INNER,
+        lm.EYE_LEFT,
+        lm.EYE_RIGHT,
     ]
     every = np.arange(0, lm.MESH_POINTS - 10, 12)
     moved = np.unique(np.r_[inner, lm.FACE_OVAL, lm.IRISES, every])

@@ -41,6 +41,8 @@ EYE_LEFT = (
 EYE_RIGHT = (
     362, 398, 384, 385, 386, 387, 388, 466, 263, 249, 390, 373, 374, 380, 381, 382,
 )
+# Under each of iBUG's brow points, the brow's lower edge.
+LOWER_BROWS = (46, 53, 52, 65, 55, 285, 295, 282, 283, 276)
 # The middle of an iris, and four points of its rim.
 IRIS_LEFT, IRIS_RIGHT = tuple(range(468, 473)), tuple(range(473, 478))
 IRISES = (*IRIS_LEFT, *IRIS_RIGHT)
