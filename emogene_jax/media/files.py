@@ -12,7 +12,7 @@ import av
 from emogene_jax.signals import UserError
 
 MOST = 3600  # s that time stamps may lie apart: more, and they are broken
-_LEAST = 1.0  # s that a file must lack before it counts as cut short
+_LEAST = 0.5  # s that a file must lack before it counts as cut short
 
 
 @contextlib.contextmanager

@@ -107,6 +107,13 @@ def _last(graph) -> Iterator[av.VideoFrame]:
         yield from _pulled(graph)
 
 
+def is_transparent(frame: av.VideoFrame) -> bool:
+    """Whether something would be seen through a frame."""
+    if not any(part.is_alpha for part in frame.format.components):
+        return False
+    return bool(frame.to_ndarray(format="rgba")[..., 3].min() < 255)
+
+
 def shown_size(frame: av.VideoFrame, ratio: Fraction) -> tuple[int, int]:
     """(width, height) px of a frame as a Screen shows it."""
     sides = _square(frame, ratio)

@@ -26,6 +26,7 @@ from emogene_jax.media.tone import is_high_range
 from emogene_jax.signals import FPS, SAMPLE_RATE, UserError
 
 _SOUND_RATE = 48_000  # Hz of the AAC track
+_BACK = 0.5  # s by which a time stamp may lie before the last one
 _BT601 = 6  # FFmpeg's number of the matrix that pictures are coded with
 
 
@@ -73,7 +74,7 @@ def video_info(path) -> dict:
             "stretched": round(float(ratio), 4),
             "high_range": is_high_range(stream),
             "interlaced": bool(first.interlaced_frame),
-            "transparent": any(part.is_alpha for part in first.format.components),
+            "transparent": screen.is_transparent(first),
             "sound": sound is not None,
             "sound_tracks": len(container.streams.audio),
             "sound_begins": round(_begins(sound or stream) - _begins(stream), 2),
@@ -138,7 +139,7 @@ def _timed_frames(
                 time = frame.pts * frame.time_base
             if earlier is None:
                 earlier = time
-            elif not -1 < time - earlier - previous < media.MOST:
+            elif not -_BACK < time - earlier - previous < media.MOST:
                 now = float(previous + step)
                 warnings.warn(
                     f"{path}: its clock begins anew at {now:.1f} s: taken for one "
