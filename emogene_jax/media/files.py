@@ -12,15 +12,23 @@ import av
 from emogene_jax.signals import UserError
 
 MOST = 3600  # s that time stamps may lie apart: more, and they are broken
+_LISTS = {"hls", "concat", "dash", "sdp", "imf"}
 _LEAST = 0.5  # s that a file must lack before it counts as cut short
 
 
 @contextlib.contextmanager
 def open_media(path):
     """The open container of a file that is there, whatever its name: a colon names no
-    protocol. FFmpeg's errors go through; UserError where the file has grown meanwhile."""
+    protocol. FFmpeg's errors go through.
+
+    Raises:
+        UserError: it is a list of other files, which who made it need not be allowed to
+            read; or it has grown meanwhile.
+    """
     size = Path(path).stat().st_size
     with av.open(place(path)) as container:
+        if container.format.name.split(",")[0] in _LISTS:
+            raise UserError(f"{path}: is a list of other files, expected one of them")
         yield container
     if Path(path).stat().st_size > size:
         raise UserError(f"{path}: grew while it was read, expected a whole file")
@@ -45,11 +53,16 @@ def must_be_there(path, expected: str) -> None:
 
 
 def default_of(streams):
-    """The stream that a player takes: the default one, else the first; None of none."""
+    """The stream that a player takes: the default one, else the first, of those that can
+    be decoded (a phone's sound in space can't); None of none."""
     default = av.stream.Disposition.default
-    return next(
-        (s for s in streams if s.disposition & default), next(iter(streams), None)
-    )
+    known = decodable(streams)
+    return next((s for s in known if s.disposition & default), next(iter(known), None))
+
+
+def decodable(streams) -> list:
+    """Those for which there is a decoder."""
+    return [stream for stream in streams if stream.codec_context is not None]
 
 
 def picture_of(container):
@@ -73,7 +86,7 @@ def packets(container, stream, lacking: Callable[[str], None]) -> Iterator[av.Pa
         if packet.pts is not None:
             until = packet.pts + (packet.duration or 0)
             ends, last = max(ends, float(until * packet.time_base)), packet
-        if packet.stream_index == stream.index:
+        if packet.stream.index == stream.index:
             yield packet
     kinds = {"matroska", "mp4"} & set(container.format.name.split(","))
     said = (container.duration or 0) / av.time_base

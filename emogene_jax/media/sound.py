@@ -40,7 +40,7 @@ def heard(path, rate: int, stereo: bool = False) -> Iterator[np.ndarray]:
     with open_media(path) as container:
         stream = default_of(container.streams.audio)
         if stream is None:
-            raise UserError(f"{path}: no sound track, expected one")
+            raise UserError(f"{path}: no sound track that can be decoded, expected one")
         if stream.rate <= _TELEPHONE:
             warnings.warn(
                 f"{path}: its sound has {stream.rate} Hz only: s and f are hardly heard "

@@ -43,11 +43,13 @@ def _open_to_read(path):
                 "whole mp4"
             ) from None
         if media.picture_of(container) is None:
-            raise UserError(f"{path}: no picture found, expected a video")
+            raise UserError(f"{path}: no picture that can be decoded, expected a video")
         yield container
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, StopIteration):
+        return "none is there"
     return getattr(error, "strerror", None) or type(error).__name__
 
 
@@ -76,7 +78,7 @@ def video_info(path) -> dict:
             "interlaced": bool(first.interlaced_frame),
             "transparent": screen.is_transparent(first),
             "sound": sound is not None,
-            "sound_tracks": len(container.streams.audio),
+            "sound_tracks": len(media.decodable(container.streams.audio)),
             "sound_begins": round(_begins(sound or stream) - _begins(stream), 2),
             "frames": stream.frames,
         }
