@@ -2,6 +2,7 @@
 pictures (files.py), in one or two channels.
 """
 
+import os
 import warnings
 from collections.abc import Iterator
 from itertools import chain
@@ -16,6 +17,7 @@ _TELEPHONE = 8000  # Hz
 _GAP = 0.05  # s by which a time stamp may be off before it means something
 _LACKING = 0.5  # s that a file may promise and not hold
 _KNOWS = {"mp4", "wav", "avi", "aiff", "au"}  # formats that know how long a track is
+_UNKNOWN = 0x7FFFF000  # bytes: a wav's header of a length that nobody knew
 _SILENT = 1e-3  # a channel's energy over the loudest one's: nobody speaks into it
 # Left and right of what is played of other loudspeakers (ITU-R BS.775).
 _HALF = 0.5**0.5
@@ -47,7 +49,7 @@ def heard(path, rate: int, stereo: bool = False) -> Iterator[np.ndarray]:
                 "in it",
                 stacklevel=2,
             )
-        promised, seconds = _promised(container, stream), 0.0
+        promised, seconds = _promised(container, stream, path), 0.0
         for piece in _on_the_clock(_frames(container, stream, path), zero, rate):
             seconds += piece.shape[1] / rate
             yield piece.repeat(2, 0) if stereo and len(piece) == 1 else piece
@@ -74,9 +76,11 @@ def _first_picture(path) -> float | None:
         return frame.time
 
 
-def _promised(container, stream) -> float:
+def _promised(container, stream, path) -> float:
     """How many seconds of sound after the clock's zero a file promises, which knows its
     length; 0 of others."""
+    if said := _lost_bytes(path):
+        return said * 8 / stream.codec_context.bit_rate
     names, start = set(container.format.name.split(",")), stream.start_time or 0
     # An mp3 knows it where its first frame tells it, and with it what it begins with.
     if not stream.duration or not (names & _KNOWS or ("mp3" in names and start)):
@@ -85,6 +89,16 @@ def _promised(container, stream) -> float:
     if picture is not None:
         zero = (picture.start_time or 0) * picture.time_base
     return float((start + stream.duration) * stream.time_base - zero)
+
+
+def _lost_bytes(path) -> int:
+    """How many bytes a wav says it has, where it has fewer (FFmpeg then takes those that
+    there are for all); 0: it has them, or does not say how many."""
+    with open(path, "rb") as file:
+        head = file.read(12)
+    said = 8 + int.from_bytes(head[4:8], "little")
+    known = head[:4] == b"RIFF" and head[8:] == b"WAVE" and said < _UNKNOWN
+    return said if known and said > os.stat(path).st_size else 0
 
 
 def _frames(container, stream, path) -> Iterator[av.AudioFrame]:

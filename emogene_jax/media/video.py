@@ -26,6 +26,7 @@ from emogene_jax.media.tone import is_high_range
 from emogene_jax.signals import FPS, SAMPLE_RATE, UserError
 
 _SOUND_RATE = 48_000  # Hz of the AAC track
+_FASTEST = 480  # fps: more are the ticks of a clock, not a rate
 _BACK = 0.5  # s by which a time stamp may lie before the last one
 _BT601 = 6  # FFmpeg's number of the matrix that pictures are coded with
 
@@ -122,7 +123,8 @@ def _timed_frames(
     if it need not be whole, a warning."""
     stream = media.picture_of(container)
     stream.thread_type = "AUTO"
-    step = 1 / Fraction(stream.average_rate or FPS)
+    rate = stream.average_rate or FPS
+    step = 1 / Fraction(rate if rate <= _FASTEST else FPS)
     earlier, previous, count, promised = None, None, 0, stream.frames
     if stream.duration:
         # Of a clip that was trimmed without coding it anew more are there than are shown.

@@ -17,6 +17,7 @@ _SAMPLES = 24  # frames looked at
 _COARSE = 8  # px, by which pictures are compared that may be the same
 _LEAST_TILE = 320  # px: smaller pictures are looked at as a whole
 _BLOCKS = 16  # a side, by which two pictures are compared
+_CODING = 0.03  # of its contrast: the same picture, coded again, differs by no more
 _OTHER = 24  # grey levels by which the usual block of another shot differs
 _LONGEST_GAP = 5  # frames without a face, that are interpolated
 _SHORTEST_PART = 10  # frames with one, that are worth having
@@ -54,9 +55,8 @@ def first_look(path, model, crop="auto") -> dict:
     that stand `still`, and `faces` (most seen at once), `people` (who are there one after
     the other, or at once), and of the one who is there most: `face` (share of frames with
     it), `face_size` (px, forehead to chin), `blur` (px-scale detail of the face; below 1.5
-    is soft),
-    `camera_movement` (px between the picture's upper corners over the clip), `boxes` (of
-    the faces looked at: [frame, left, top, right, bottom], px).
+    is soft), `camera_movement` (px between the picture's upper corners over the clip),
+    `boxes` (of the faces looked at: [frame, left, top, right, bottom], px).
 
     crop: (left, top, side) px in which alone faces are looked for; else anywhere, small
     ones in large pictures too."""
@@ -117,9 +117,7 @@ def _watch(path, track, regions: list, expected: int) -> _Watched:
     seen, corners, cuts, before = [], [], [], None
     for number, frame in enumerate(iter_frames(path)):
         if before is not None:
-            if np.array_equal(
-                frame[::_COARSE, ::_COARSE], before[::_COARSE, ::_COARSE]
-            ):
+            if _same(before, frame):
                 still += 1
             elif is_cut(before, frame):
                 cuts.append(number / FPS)
@@ -245,6 +243,12 @@ def is_cut(before: np.ndarray, now: np.ndarray) -> bool:
     moves changes all of a picture at once."""
     before, now = (_blocks(picture) for picture in (before, now))
     return bool(np.median(np.abs(now - before).max(-1)) > _OTHER)
+
+
+def _same(before: np.ndarray, now: np.ndarray) -> bool:
+    """Whether a picture [H, W, 3] is the one before it, but for its coding."""
+    before, now = (p[::_COARSE, ::_COARSE].astype(np.int16) for p in (before, now))
+    return bool(np.abs(now - before).max() <= _CODING * np.ptp(now))
 
 
 def _blocks(picture: np.ndarray) -> np.ndarray:

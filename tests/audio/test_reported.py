@@ -120,6 +120,7 @@ def test_headers_of_long_recordings(tmp_path):
     ("end", "codec"),
     [
         *(("mka", "aac"), ("webm", "libopus"), ("mp3", "libmp3lame"), ("m4a", "aac")),
+        *(("wav", "pcm_s16le"), ("wav", "pcm_f32le"), ("wav", "adpcm_ms")),
         *(("aiff", "pcm_s16be"), ("au", "pcm_s16be"), ("flac", "flac")),
     ],
 )
