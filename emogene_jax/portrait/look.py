@@ -15,6 +15,10 @@ from emogene_jax.signals import FPS, UserError
 
 _SAMPLES = 24  # frames looked at
 _COARSE = 8  # px, by which pictures are compared that may be the same
+# MediaPipe's points, and grey levels by which beards and shadows do not reach.
+_CHEEKS, _AROUND_MOUTH = [50, 280, 205, 425], [164, 18, 200, 199, 57, 287]
+_MOUTH_CORNERS, _LIP_AND_CHIN = [57, 287], [18, 152]
+_UNLIKE, _LETTERS = 150, 215
 _LEAST_TILE = 320  # px: smaller pictures are looked at as a whole
 _BLOCKS = 16  # a side, by which two pictures are compared
 _CODING = 0.03  # of its contrast: the same picture, coded again, differs by no more
@@ -52,14 +56,19 @@ def find_videos(paths: Sequence) -> list[Path]:
 def first_look(path, model, crop="auto") -> dict:
     """Facts of a clip: its video_info, with the `frames` that there are at 25 fps and their
     `seconds`, the `cuts` (s) at which all of the picture changes, the share of pictures
-    that stand `still`, and `faces` (most seen at once), `people` (who are there one after
-    the other, or at once), and of the one who is there most: `face` (share of frames with
-    it), `face_size` (px, forehead to chin), `blur` (px-scale detail of the face; below 1.5
-    is soft), `camera_movement` (px between the picture's upper corners over the clip),
-    `boxes` (of the faces looked at: [frame, left, top, right, bottom], px).
+    that stand `still`, `faces` (most seen at once), `people` (who are there one after the
+    other, or at once), and of the one who is there most: `face` (share of frames with it),
+    `face_size` (px, forehead to chin), `blur` (px-scale detail of the face; below 1.5 is
+    soft), `covered` (share of faces with something over mouth or chin), `boxes` (of the
+    faces looked at: [frame, left, top, right, bottom], px); and `camera_movement` (px
+    between the picture's upper corners over the clip).
 
     crop: (left, top, side) px in which alone faces are looked for; else anywhere, small
-    ones in large pictures too."""
+    ones in large pictures too.
+
+    Raises:
+        UserError: nothing moves in it, or a face is in less than half of it.
+    """
     info = video_info(path)
     regions = _regions(info)
     if isinstance(crop, tuple):
@@ -96,6 +105,7 @@ def first_look(path, model, crop="auto") -> dict:
         "face": round(len(most) / len(seen), 3),
         "face_size": round(float(np.median(heights)), 1),
         "blur": round(float(np.median([face.detail for face in most])), 2),
+        "covered": round(float(np.mean([face.covered for face in most])), 2),
         "camera_movement": round(_movement(np.array(watched.corners)), 2),
         "boxes": boxes,
     }
@@ -139,6 +149,7 @@ class _Face(NamedTuple):
     box: np.ndarray  # [4] left, top, right, bottom, px
     height: float  # px
     detail: float
+    covered: bool = False  # its mouth or chin
 
     @property
     def middle(self) -> np.ndarray:
@@ -148,7 +159,8 @@ class _Face(NamedTuple):
 def _face(number: int, points: np.ndarray, picture: np.ndarray) -> _Face:
     at = points[:, :2]
     box = np.concatenate([at.min(0), at.max(0)])
-    return _Face(number, box, face_height(points), _detail(picture, box))
+    covered = _covered(picture, points)
+    return _Face(number, box, face_height(points), _detail(picture, box), covered)
 
 
 def _people(looks: list[list[_Face]]) -> list[list[_Face]]:
@@ -236,6 +248,33 @@ def _detail(frame: np.ndarray, box: np.ndarray) -> float:
     left, top, right, bottom = np.clip(box, 0, None).astype(int)
     face = frame[top:bottom, left:right].astype(np.float32).mean(-1)
     return float(np.sqrt(np.mean(laplace(face) ** 2))) if face.size else 0.0
+
+
+def _covered(picture: np.ndarray, points: np.ndarray) -> bool:
+    """Whether something lies over the mouth or the chin: what is nowhere like the cheeks,
+    or letters, which are as dark and as bright as a picture can be."""
+    radius = max(1, int(0.02 * face_height(points)))
+
+    def colours(places) -> np.ndarray:
+        """[n, 3]: the usual ones around points."""
+        patches = [
+            picture[
+                max(0, y - radius) : y + radius + 1, max(0, x - radius) : x + radius + 1
+            ]
+            for x, y in points[places, :2].astype(int)
+        ]
+        return np.array(
+            [np.median(p, (0, 1)) for p in patches if p.size] or [(0, 0, 0)]
+        )
+
+    cheeks = np.median(colours(_CHEEKS), 0)
+    unlike = np.median(np.abs(colours(_AROUND_MOUTH) - cheeks).max(-1))
+    (left, top), (right, bottom) = np.stack(
+        [points[_MOUTH_CORNERS, 0], points[_LIP_AND_CHIN, 1]], -1
+    ).astype(int)
+    chin = picture[max(0, top) : bottom + 1, max(0, left) : right + 1].mean(-1)
+    contrast = np.diff(np.percentile(chin, [2, 98]))[0] if chin.size else 0
+    return bool(unlike > _UNLIKE or contrast > _LETTERS)
 
 
 def is_cut(before: np.ndarray, now: np.ndarray) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from emogene_jax.signals import FPS, listed
 
 _STILL = 0.3  # share of pictures like the ones before, from which on it is said
+_COVERED = 0.2  # share of faces with something over mouth or chin, likewise
 _APART = 0.1  # s between the beginnings of picture and sound, likewise
 
 
@@ -56,6 +57,11 @@ def notices(look: dict) -> list[str]:
             f"{100 * look['still']:.0f} % of the pictures are the ones before them: lips "
             "will move in jerks",
         ),
+        (
+            look["covered"] > _COVERED,
+            "something lies over the mouth or the chin (subtitles, a mask?): it is "
+            "taken for the face",
+        ),
         (look["cuts"], f"cut at {cuts} s: each shot is a clip of its own"),
         (look["high_range"], "high dynamic range, brought to that of a usual screen"),
         (look["interlaced"], "interlaced: made whole from half its lines"),
@@ -70,8 +76,12 @@ def notices(look: dict) -> list[str]:
             f"{look['sound_tracks']} sound tracks: the default one is heard",
         ),
         (
-            abs(look["sound_begins"]) > _APART,
+            look["sound_begins"] > _APART,
             f"its sound begins {look['sound_begins']:.1f} s after the picture: kept so",
+        ),
+        (
+            look["sound_begins"] < -_APART,
+            f"its sound begins {-look['sound_begins']:.1f} s before the picture: cut there",
         ),
         (look["rotation"], f"turned by {look['rotation']} degrees, set upright"),
         (abs(look["fps"] - FPS) > 0.1, f"{look['fps']:.4g} fps, resampled to {FPS}"),

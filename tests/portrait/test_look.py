@@ -5,6 +5,7 @@ test names the public report of its kind. Right is one line, before anything tak
     cuts                        said, kept             a wrong length        looked at all
     a file that grows           refused                damaged sound         refused
     sound that ends early       said                   a disk too small      refused
+    subtitles over the mouth    said
 """
 
 import contextlib
@@ -72,6 +73,26 @@ def test_jerks_are_said(tmp_path):
     assert "67 % of the pictures" in "\n".join(describe(found, 64))
     write_video(tmp_path / "b.mp4", textured(36))
     assert look.first_look(tmp_path / "b.mp4", None)["still"] == 0
+
+
+# https://github.com/deepfakes/faceswap/issues/441
+@pytest.mark.parametrize("cover", ["nothing", "beard", "box", "letters"])
+def test_what_lies_over_the_mouth_is_noticed(cover):
+    picture = np.full((200, 200, 3), (200, 160, 140), np.uint8)
+    points = np.full((478, 3), 100.0)
+    points[[10, 152], 1] = 20, 180
+    for name, y in (("_CHEEKS", 90), ("_AROUND_MOUTH", 140)):
+        numbers = getattr(look, name)
+        points[numbers, 0] = np.linspace(70, 130, len(numbers))
+        points[numbers, 1] = y
+    points[look._MOUTH_CORNERS, 0] = 80, 120
+    if cover == "beard":
+        picture[115:185] = 60, 45, 40
+    elif cover == "box":
+        picture[115:185] = 0
+    elif cover == "letters":
+        picture[150:160, ::8], picture[150:160, 4::8] = 255, 0
+    assert look._covered(picture, points) == (cover in ("box", "letters"))
 
 
 def test_cuts_are_said_and_kept(tmp_path):

@@ -98,6 +98,7 @@ def test_first_look_tells_what_is_not_ideal():
         "interlaced": True,
         "transparent": True,
         "still": 0.6,
+        "covered": 0.5,
         "cuts": [3.04, 5.0],
     }
     text = "\n".join(describe(look, 512))
@@ -109,7 +110,7 @@ def test_first_look_tells_what_is_not_ideal():
         assert word in text
     for word in ("high dynamic range", "begins 0.8 s after", "interlaced", "through"):
         assert word in text
-    for word in ("60 % of the pictures", "cut at 3.0, 5.0 s"):
+    for word in ("60 % of the pictures", "cut at 3.0, 5.0 s", "over the mouth"):
         assert word in text
     good = look | {
         "mirrored": False,
@@ -120,6 +121,7 @@ def test_first_look_tells_what_is_not_ideal():
         "interlaced": False,
         "transparent": False,
         "still": 0.0,
+        "covered": 0.0,
         "cuts": [],
     }
     good |= {"seconds": 200.0, "fps": 25.0, "rotation": 0, "sound": True}
