@@ -25,8 +25,8 @@ def open_media(path):
         UserError: it is a list of other files, which who made it need not be allowed to
             read; or it has grown meanwhile.
     """
-    size = Path(path).stat().st_size
     with av.open(place(path)) as container:
+        size = Path(path).stat().st_size
         if container.format.name.split(",")[0] in _LISTS:
             raise UserError(f"{path}: is a list of other files, expected one of them")
         yield container

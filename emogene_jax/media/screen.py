@@ -13,7 +13,8 @@ import numpy as np
 from emogene_jax.media.tone import ToneMap, is_high_range
 from emogene_jax.signals import UserError
 
-_UNSPECIFIED, _BT709 = 2, 1  # FFmpeg's numbers of matrices
+# FFmpeg's numbers of matrices: what our videos are coded with, and others.
+BT601, _UNSPECIFIED, _BT709 = 6, 2, 1
 _SD = 1280, 576  # px: a larger one that says nothing is BT.709, as players have it
 
 

@@ -28,7 +28,6 @@ from emogene_jax.signals import FPS, SAMPLE_RATE, UserError
 _SOUND_RATE = 48_000  # Hz of the AAC track
 _FASTEST = 480  # fps: more are the ticks of a clock, not a rate
 _BACK = 0.5  # s by which a time stamp may lie before the last one
-_BT601 = 6  # FFmpeg's number of the matrix that pictures are coded with
 
 
 @contextlib.contextmanager
@@ -344,7 +343,7 @@ def write_video(
             picture = container.add_stream("libx264", rate=FPS)
             picture.pix_fmt = "yuv420p"
             # Said, or players take a large picture for BT.709.
-            picture.codec_context.colorspace = _BT601
+            picture.codec_context.colorspace = screen.BT601
             picture.options = {"crf": "17", "preset": "veryfast"}
             track = container.add_stream("aac", rate=_SOUND_RATE, layout="stereo")
             track.bit_rate = 160_000
