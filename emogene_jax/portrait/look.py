@@ -82,7 +82,7 @@ def first_look(path, model, crop="auto") -> dict:
     seen, frames = watched.seen, watched.frames
     if frames - watched.still < _SHORTEST_PART:
         raise UserError(
-            f"{path}: {frames - watched.still} of {frames} pictures differ, expected a "
+            f"{path}: {frames - watched.still} different of {frames} pictures, expected a "
             "video of somebody who speaks"
         )
     people = _people(seen)

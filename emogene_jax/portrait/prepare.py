@@ -94,9 +94,8 @@ def prepare_portrait(
     folder, content = Path(folder), content or LOG_MEL
     refuse_other_files(folder)
     files, model = find_videos(videos), find_model(face_model)
-    looks = _look(files, model, size, crop, need_sound, say)
+    looks = _look(files, model, size, crop, need_sound, folder.parent, say)
     sounds, known = load_sounds(files, looks, say), _known(looks, holdout_seconds)
-    must_fit(folder.parent, sum(look["frames"] for look in looks), size)
     boxes, centre = _framed(files, looks, crop, known, size)
     with FrameStore(folder.parent, max(size, MATTE_SIZE)) as frames:
         points, *marks = _tracked(files, looks, boxes, size, model, frames, known)
@@ -276,8 +275,8 @@ def _info(clips, marks, landmarks, calm, error, content, late) -> dict:
     }
 
 
-def _look(files, model, size, crop, need_sound, say) -> list[dict]:
-    """The first look at every file, said aloud."""
+def _look(files, model, size, crop, need_sound, place, say) -> list[dict]:
+    """The first look at every file, said aloud; there is room for their pictures."""
     looks = []
     calm = [emotion_of(file) == "neutral" for file in files]
     for file, neutral in zip(files, calm, strict=True):
@@ -288,6 +287,7 @@ def _look(files, model, size, crop, need_sound, say) -> list[dict]:
         if need_sound and not look["sound"] and (neutral or not any(calm)):
             raise UserError(f"{file}: no sound track, expected speech")
         looks.append(look)
+    must_fit(place, sum(look["frames"] for look in looks), size)
     return looks
 
 
