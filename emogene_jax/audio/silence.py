@@ -3,7 +3,13 @@
 Energy every 20 ms in dB, smoothed over 100 ms, against two levels of the recording
 itself: its noise floor and its speech. A stretch counts as speech where it stays above
 a low threshold and somewhere passes a high one (hysteresis).
+
+Where music or noise lies close under the speech, energy does not tell them apart: then
+more and more of all is speech, for a mouth that stays shut is worse than one that moves
+in a pause.
 """
+
+import warnings
 
 import numpy as np
 
@@ -14,6 +20,8 @@ FLOOR_DB = -75.0  # below is digital silence, which says nothing about the noise
 SPEECH_RANGE_DB = 35.0  # speech reaches this far below its level
 ABOVE_FLOOR_DB = 6.0
 HYSTERESIS_DB = 5.0
+# Of a level above its floor: up to here nothing is told apart, from there on all.
+NOISY_DB, CLEAR_DB = 10.0, 20.0
 SHORTEST_SILENCE = 15  # steps, 0.3 s
 SHORTEST_SPEECH = 7  # steps: the smoothing makes six of a click
 PADDING = 3  # steps on both sides of speech
@@ -28,7 +36,15 @@ def speech_frames(waveform: np.ndarray) -> np.ndarray:
     level = np.percentile(energy, 97)
     if level < SILENCE_DB:
         return np.zeros(frames, bool)
-    return speech_of(energy, _threshold(energy, level)).reshape(-1, 2).any(axis=1)
+    floor = np.percentile(energy[energy > FLOOR_DB], 10)
+    sure = np.clip((level - floor - NOISY_DB) / (CLEAR_DB - NOISY_DB), 0, 1)
+    if sure < 1:
+        warnings.warn(
+            "music or noise lies close under the speech: pauses are not told from it",
+            stacklevel=2,
+        )
+    low = floor + sure * (threshold(floor, level) - floor)
+    return speech_of(energy, low, sure * HYSTERESIS_DB).reshape(-1, 2).any(axis=1)
 
 
 def smooth_energy(power: np.ndarray) -> np.ndarray:
@@ -37,18 +53,15 @@ def smooth_energy(power: np.ndarray) -> np.ndarray:
     return 10 * np.log10(np.convolve(padded, np.ones(5) / 5, mode="valid") + 1e-12)
 
 
-def speech_of(energy: np.ndarray, low: float) -> np.ndarray:
+def speech_of(
+    energy: np.ndarray, low: float, hysteresis: float = HYSTERESIS_DB
+) -> np.ndarray:
     """Steps [S] that are speech, of energy [S] in dB and the low threshold of it."""
-    speech = _hysteresis(energy, low, low + HYSTERESIS_DB)
+    speech = _hysteresis(energy, low, low + hysteresis)
     speech = _without_short(speech, True, SHORTEST_SPEECH)
     wider = np.convolve(speech, np.ones(2 * PADDING + 1))
     speech = wider[PADDING : PADDING + len(energy)] > 0
     return _without_short(speech, False, SHORTEST_SILENCE)
-
-
-def _threshold(energy: np.ndarray, level: float) -> float:
-    """The low threshold in dB."""
-    return threshold(np.percentile(energy[energy > FLOOR_DB], 10), level)
 
 
 def threshold(floor: float, level: float) -> float:

@@ -14,7 +14,7 @@ from emogene_jax.avatar.voice import check_voice
 from emogene_jax.emotion_to_video.render import Renderer
 from emogene_jax.emotions import never_reached
 from emogene_jax.folders import must_unpack_sanely
-from emogene_jax.media.video import write_video
+from emogene_jax.media.video import video_info, write_video
 from emogene_jax.parallel import enable_compilation_cache
 from emogene_jax.pipeline import (
     Performance,
@@ -72,6 +72,8 @@ def drive(avatar, source, out, landmarks_out=None, background=None, face_model=N
     if Path(source).suffix.lower() == ".npz":
         performance, sound = _load(source), None
     else:
+        if video_info(source)["sound"]:  # damaged, it is told before it takes long
+            StoredSound(source)
         performance, has_sound = _track(source, person, face_model)
         sound = source if has_sound else None
     _show(person, Renderer(person.fields), performance, out, sound, picture)
@@ -146,8 +148,8 @@ def _save(path, person: Avatar, performance: Performance):
 
 def _load(path) -> Performance:
     expected = (
-        "an .npz of landmarks [T, 68, 3], rest [68, 3], rotation [T, 3, 3] and "
-        "translation [T, 3]"
+        "an .npz of landmarks [T, 68, 3], rest [68, 3], rotation [T, 3, 3], translation "
+        f"[T, 3] and perhaps torso [T, {MOTION}]"
     )
     must_unpack_sanely(path)
     try:

@@ -7,6 +7,7 @@ import av
 import numpy as np
 
 from emogene_jax.media.provenance import SYNTHETIC_TAGS
+from emogene_jax.media.screen import BT601
 from emogene_jax.signals import FPS
 
 SOUND_RATE = 48_000  # Hz of the AAC track
@@ -39,6 +40,7 @@ class LiveVideo:
         self._picture = self._container.add_stream("libx264", rate=FPS)
         self._picture.width = self._picture.height = size
         self._picture.pix_fmt = "yuv420p"
+        self._picture.codec_context.colorspace = BT601
         self._picture.options = {
             "crf": "20",
             "preset": "veryfast",

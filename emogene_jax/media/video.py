@@ -6,6 +6,7 @@ under a temporary name and moved into place when they are whole.
 """
 
 import contextlib
+import functools
 import os
 import queue
 import threading
@@ -18,57 +19,73 @@ import av
 import numpy as np
 
 from emogene_jax.media import files as media
+from emogene_jax.media import screen
 from emogene_jax.media.provenance import SYNTHETIC_TAGS, can_sign, sign
-from emogene_jax.media.tone import ToneMap, is_high_range
+from emogene_jax.media.sound import heard
+from emogene_jax.media.tone import is_high_range
 from emogene_jax.signals import FPS, SAMPLE_RATE, UserError
 
 _SOUND_RATE = 48_000  # Hz of the AAC track
+_FASTEST = 480  # fps: more are the ticks of a clock, not a rate
+_BACK = 0.5  # s by which a time stamp may lie before the last one
 
 
 @contextlib.contextmanager
 def _open_to_read(path):
     path = Path(path)
     media.must_be_there(path, "a video")
-    try:
-        container = media.open_media(path)
-    except (av.error.FFmpegError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path}: not a readable video ({_reason(error)}), expected e.g. a whole mp4"
-        ) from None
-    with container:
+    with contextlib.ExitStack() as opened:
+        try:
+            container = opened.enter_context(media.open_media(path))
+        except (av.error.FFmpegError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"{path}: not a readable video ({_reason(error)}), expected e.g. a "
+                "whole mp4"
+            ) from None
         if media.picture_of(container) is None:
-            raise UserError(f"{path}: no picture found, expected a video")
+            raise UserError(f"{path}: no picture that can be decoded, expected a video")
         yield container
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, StopIteration):
+        return "none is there"
     return getattr(error, "strerror", None) or type(error).__name__
 
 
 def video_info(path) -> dict:
     """What a clip is: width and height (as a player shows it, px), fps, seconds, rotation
     (degrees), mirrored (bool), stretched (how much wider than high its pixels are),
-    high_range (bool: HLG or PQ, brought to an ordinary screen's), sound (bool),
-    sound_tracks, frames (as the file declares them; 0 = not declared)."""
+    high_range (bool: HLG or PQ, brought to an ordinary screen's), interlaced and
+    transparent (bool), sound (bool), sound_tracks, sound_begins (s after the picture),
+    frames (as the file declares them; 0 = not declared)."""
     with _open_to_read(path) as container:
         stream = media.picture_of(container)
         rate = stream.average_rate or stream.base_rate or Fraction(FPS)
-        ratio = media.pixel_ratio(stream)
+        ratio = screen.pixel_ratio(stream)
         first = _first_frame(container, stream, path)
-        width, height = media.shown_size(first, ratio)
+        width, height = screen.shown_size(first, ratio)
+        sound = media.default_of(container.streams.audio)
         return {
             "width": width,
             "height": height,
             "fps": float(rate),
             "seconds": _seconds(container, stream),
             "rotation": int(first.rotation),
-            "mirrored": bool(np.linalg.det(media.orientation(first)) < 0),
+            "mirrored": bool(np.linalg.det(screen.orientation(first)) < 0),
             "stretched": round(float(ratio), 4),
             "high_range": is_high_range(stream),
-            "sound": bool(container.streams.audio),
-            "sound_tracks": len(container.streams.audio),
+            "interlaced": bool(first.interlaced_frame),
+            "transparent": screen.is_transparent(first),
+            "sound": sound is not None,
+            "sound_tracks": len(media.decodable(container.streams.audio)),
+            "sound_begins": round(_begins(sound or stream) - _begins(stream), 2),
             "frames": stream.frames,
         }
+
+
+def _begins(stream) -> float:
+    return float((stream.start_time or 0) * stream.time_base)
 
 
 def _seconds(container, stream) -> float:
@@ -105,35 +122,52 @@ def _timed_frames(
     if it need not be whole, a warning."""
     stream = media.picture_of(container)
     stream.thread_type = "AUTO"
-    step = 1 / Fraction(stream.average_rate or FPS)
-    start, count, promised = None, 0, stream.frames
+    rate = stream.average_rate or FPS
+    step = 1 / Fraction(rate if rate <= _FASTEST else FPS)
+    earlier, previous, count, promised = None, None, 0, stream.frames
     if stream.duration:
         # Of a clip that was trimmed without coding it anew more are there than are shown.
         promised = min(promised, int(stream.duration * stream.time_base / step))
+
+    def decoded():
+        lacking = functools.partial(_lacking, path=path, whole=whole)
+        for packet in media.packets(container, stream, lacking):
+            yield from packet.decode()
+
     try:
-        for frame in container.decode(stream):
+        for frame in screen.whole_pictures(decoded()):
             if frame.pts is None:
                 time = count * step
             else:
                 time = frame.pts * frame.time_base
-            start = time if start is None else start
+            if earlier is None:
+                earlier = time
+            elif not -_BACK < time - earlier - previous < media.MOST:
+                now = float(previous + step)
+                warnings.warn(
+                    f"{path}: its clock begins anew at {now:.1f} s: taken for one "
+                    "recording; sound and picture may part there",
+                    stacklevel=3,
+                )
+                earlier = time - previous - step
+            previous = time - earlier
             count += 1
-            yield time - start, step, frame
+            yield previous, step, frame
     except av.error.FFmpegError as error:
-        what = f"{path}: damaged after {count} frames ({_reason(error)})"
-        _lacking(what, whole or not count)
+        what = f"damaged after {count} frames ({_reason(error)})"
+        _lacking(what, path, whole or not count)
     else:
         if 0 < count < 0.98 * promised - 2:
             found = f"{count} of {promised} frames are there"
-            _lacking(f"{path}: truncated: {found}", whole)
+            _lacking(f"truncated: {found}", path, whole)
     if count == 0:
         raise UserError(f"{path}: 0 frames decoded, expected a video")
 
 
-def _lacking(what: str, whole: bool) -> None:
+def _lacking(what: str, path, whole: bool) -> None:
     if whole:
-        raise UserError(f"{what}, expected a whole video")
-    warnings.warn(f"{what}: they are used", stacklevel=4)
+        raise UserError(f"{path}: {what}, expected a whole video")
+    warnings.warn(f"{path}: {what}: they are used", stacklevel=4)
 
 
 def iter_frames(path, whole: bool = True) -> Iterator[np.ndarray]:
@@ -146,20 +180,18 @@ def iter_frames(path, whole: bool = True) -> Iterator[np.ndarray]:
     """
     with _open_to_read(path) as container:
         number, previous = 0, None
-        stream = media.picture_of(container)
-        ratio = media.pixel_ratio(stream)
-        tone = ToneMap(stream) if is_high_range(stream) else None
+        shown = screen.Screen(media.picture_of(container), path)
         for time, duration, frame in _timed_frames(container, path, whole):
             if previous is not None:
                 middle = (previous[0] + time) / 2
                 picture = None
                 while Fraction(number, FPS) <= middle:
                     if picture is None:
-                        picture = media.upright(previous[2], ratio, tone)
+                        picture = shown(previous[2])
                     yield picture
                     number += 1
             previous = (time, duration, frame)
-        picture = media.upright(previous[2], ratio, tone)
+        picture = shown(previous[2])
         while Fraction(2 * number + 1, 2 * FPS) <= previous[0] + previous[1]:
             yield picture
             number += 1
@@ -249,7 +281,7 @@ def _sound_blocks(sound, rate: int) -> Iterator[np.ndarray]:
     if sound is None:
         return
     if isinstance(sound, (str, Path)):
-        yield from media.heard(sound, _SOUND_RATE, stereo=True)
+        yield from heard(sound, _SOUND_RATE, stereo=True)
     else:
         resampler = av.AudioResampler(format="fltp", rate=_SOUND_RATE)
         waveform = np.asarray(sound)
@@ -310,6 +342,8 @@ def write_video(
             container.metadata.update(SYNTHETIC_TAGS | (tags or {}))
             picture = container.add_stream("libx264", rate=FPS)
             picture.pix_fmt = "yuv420p"
+            # Said, or players take a large picture for BT.709.
+            picture.codec_context.colorspace = screen.BT601
             picture.options = {"crf": "17", "preset": "veryfast"}
             track = container.add_stream("aac", rate=_SOUND_RATE, layout="stereo")
             track.bit_rate = 160_000

@@ -11,11 +11,17 @@ from scipy.ndimage import laplace
 from emogene_jax.emotions import emotion_of
 from emogene_jax.face.tracking import face_height, open_tracker
 from emogene_jax.media.video import iter_frames, video_info
-from emogene_jax.signals import FPS, UserError, listed
+from emogene_jax.signals import FPS, UserError
 
 _SAMPLES = 24  # frames looked at
+_COARSE = 8  # px, by which pictures are compared that may be the same
+# MediaPipe's points, and grey levels by which beards and shadows do not reach.
+_CHEEKS, _AROUND_MOUTH = [50, 280, 205, 425], [164, 18, 200, 199, 57, 287]
+_MOUTH_CORNERS, _LIP_AND_CHIN = [57, 287], [18, 152]
+_UNLIKE, _LETTERS = 150, 215
 _LEAST_TILE = 320  # px: smaller pictures are looked at as a whole
 _BLOCKS = 16  # a side, by which two pictures are compared
+_CODING = 0.03  # of its contrast: the same picture, coded again, differs by no more
 _OTHER = 24  # grey levels by which the usual block of another shot differs
 _LONGEST_GAP = 5  # frames without a face, that are interpolated
 _SHORTEST_PART = 10  # frames with one, that are worth having
@@ -48,29 +54,37 @@ def find_videos(paths: Sequence) -> list[Path]:
 
 
 def first_look(path, model, crop="auto") -> dict:
-    """Facts of a clip: its video_info, with the `frames` that there are at 25 fps, and
-    `faces` (most seen at once), `people` (who are there one after the other, or at once),
-    and of the one who is there most: `face` (share of frames with it), `face_size` (px,
-    forehead to chin), `blur` (px-scale detail of the face; below 1.5 is soft),
-    `camera_movement` (px between the picture's upper corners over the clip), `boxes` (of
-    the faces looked at: [frame, left, top, right, bottom], px).
+    """Facts of a clip: its video_info, with the `frames` that there are at 25 fps and their
+    `seconds`, the `cuts` (s) at which all of the picture changes, the share of pictures
+    that stand `still`, `faces` (most seen at once), `people` (who are there one after the
+    other, or at once), and of the one who is there most: `face` (share of frames with it),
+    `face_size` (px, forehead to chin), `blur` (px-scale detail of the face; below 1.5 is
+    soft), `covered` (share of faces with something over mouth or chin), `boxes` (of the
+    faces looked at: [frame, left, top, right, bottom], px); and `camera_movement` (px
+    between the picture's upper corners over the clip).
 
     crop: (left, top, side) px in which alone faces are looked for; else anywhere, small
-    ones in large pictures too."""
+    ones in large pictures too.
+
+    Raises:
+        UserError: nothing moves in it, or a face is in less than half of it.
+    """
     info = video_info(path)
-    every = max(1, int(info["seconds"] * FPS) // _SAMPLES)
-    seen, corners = [], []
     regions = _regions(info)
     if isinstance(crop, tuple):
         _must_lie_inside(crop, info, path)
         regions = [(*crop, crop[2])]
     with open_tracker(model) as track:
-        for number, frame in enumerate(iter_frames(path)):
-            if number % every:
-                continue
-            faces = _faces_in(frame, track, regions)
-            seen.append([_face(number, face, frame) for face in faces])
-            corners.append(_corners(frame))
+        expected = int(info["seconds"] * FPS)
+        watched = _watch(path, track, regions, expected)
+        if watched.frames < expected // 2:  # a file that is wrong about its length
+            watched = _watch(path, track, regions, watched.frames)
+    seen, frames = watched.seen, watched.frames
+    if frames - watched.still < _SHORTEST_PART:
+        raise UserError(
+            f"{path}: {frames - watched.still} different of {frames} pictures, expected a "
+            "video of somebody who speaks"
+        )
     people = _people(seen)
     most = people[0] if people else []
     if len(most) < 0.5 * len(seen):
@@ -82,15 +96,50 @@ def first_look(path, model, crop="auto") -> dict:
     heights = [bottom - top for _, _, top, _, bottom in boxes]
     return info | {
         "file": Path(path).name,
-        "frames": number + 1,
+        "frames": frames,
+        "seconds": frames / FPS,
+        "cuts": watched.cuts,
+        "still": round(watched.still / frames, 3),
         "faces": max(map(len, seen)),
         "people": sum(len(faces) > 1 for faces in people),
         "face": round(len(most) / len(seen), 3),
         "face_size": round(float(np.median(heights)), 1),
         "blur": round(float(np.median([face.detail for face in most])), 2),
-        "camera_movement": round(_movement(np.array(corners)), 2),
+        "covered": round(float(np.mean([face.covered for face in most])), 2),
+        "camera_movement": round(_movement(np.array(watched.corners)), 2),
         "boxes": boxes,
     }
+
+
+class _Watched(NamedTuple):
+    """What was seen of a clip."""
+
+    seen: list[list["_Face"]]  # in the frames looked at
+    corners: list[np.ndarray]  # of them
+    cuts: list[float]  # s
+    still: int  # frames like the one before
+    frames: int
+
+
+def _watch(path, track, regions: list, expected: int) -> _Watched:
+    """Looks through a clip of about so many frames, at some of them for faces."""
+    every, still = max(1, expected // _SAMPLES), 0
+    seen, corners, cuts, before = [], [], [], None
+    for number, frame in enumerate(iter_frames(path)):
+        if before is not None:
+            if _same(before, frame):
+                still += 1
+            elif is_cut(before, frame):
+                cuts.append(number / FPS)
+        before = frame
+        if number % every:
+            continue
+        faces = _faces_in(frame, track, regions)
+        seen.append([_face(number, face, frame) for face in faces])
+        corners.append(_corners(frame))
+        if len(seen) > 4 * _SAMPLES:  # much longer than expected
+            seen, corners, every = seen[::2], corners[::2], 2 * every
+    return _Watched(seen, corners, cuts, still, number + 1)
 
 
 class _Face(NamedTuple):
@@ -100,6 +149,7 @@ class _Face(NamedTuple):
     box: np.ndarray  # [4] left, top, right, bottom, px
     height: float  # px
     detail: float
+    covered: bool = False  # its mouth or chin
 
     @property
     def middle(self) -> np.ndarray:
@@ -109,7 +159,8 @@ class _Face(NamedTuple):
 def _face(number: int, points: np.ndarray, picture: np.ndarray) -> _Face:
     at = points[:, :2]
     box = np.concatenate([at.min(0), at.max(0)])
-    return _Face(number, box, face_height(points), _detail(picture, box))
+    covered = _covered(picture, points)
+    return _Face(number, box, face_height(points), _detail(picture, box), covered)
 
 
 def _people(looks: list[list[_Face]]) -> list[list[_Face]]:
@@ -199,56 +250,31 @@ def _detail(frame: np.ndarray, box: np.ndarray) -> float:
     return float(np.sqrt(np.mean(laplace(face) ** 2))) if face.size else 0.0
 
 
-def describe(look: dict, size: int) -> list[str]:
-    """Human lines: what was found, and what to expect where it is not ideal."""
-    lines = [
-        f"{look['file']}: {look['seconds']:.1f} s, {look['width']} x {look['height']}, "
-        f"{look['fps']:.4g} fps, face {look['face_size']:.0f} px high"
-    ]
+def _covered(picture: np.ndarray, points: np.ndarray) -> bool:
+    """Whether something lies over the mouth or the chin: what is nowhere like the cheeks,
+    or letters, which are as dark and as bright as a picture can be."""
+    radius = max(1, int(0.02 * face_height(points)))
 
-    def note(condition, text):
-        if condition:
-            lines.append(f"  {text}")
+    def colours(places) -> np.ndarray:
+        """[n, 3]: the usual ones around points."""
+        patches = [
+            picture[
+                max(0, y - radius) : y + radius + 1, max(0, x - radius) : x + radius + 1
+            ]
+            for x, y in points[places, :2].astype(int)
+        ]
+        return np.array(
+            [np.median(p, (0, 1)) for p in patches if p.size] or [(0, 0, 0)]
+        )
 
-    note(
-        look["seconds"] < 60,
-        f"{look['seconds']:.0f} s is little: sounds and poses not seen here are guessed; "
-        "2 to 5 minutes are best",
-    )
-    note(
-        look["face_size"] < 0.4 * size,
-        f"the face has {look['face_size']:.0f} px for {size} px of avatar: it will look "
-        f"soft; a smaller --size fits",
-    )
-    note(look["blur"] < 1.5, "the face is blurred: so will be the avatar's")
-    note(
-        look["camera_movement"] > 2,
-        f"the camera moves ({look['camera_movement']:.1f} px): the background will be "
-        "smeared; a tripod is better",
-    )
-    note(
-        look["faces"] > 1 or look["people"] > 1,
-        f"{max(look['faces'], look['people'])} faces: the one who is there most, or of "
-        "several the larger, is taken",
-    )
-    note(
-        look["face"] < 0.98,
-        f"no face in {100 * (1 - look['face']):.0f} % of the frames: they are interpolated",
-    )
-    note(look["high_range"], "high dynamic range, brought to that of a usual screen")
-    note(look["mirrored"], "mirrored by its file's display matrix: shown so")
-    note(
-        look["stretched"] != 1,
-        f"pixels {look['stretched']:.3g} times as wide as high, made square",
-    )
-    note(
-        look["sound_tracks"] > 1,
-        f"{look['sound_tracks']} sound tracks: the default one is heard",
-    )
-    note(look["rotation"], f"turned by {look['rotation']} degrees, set upright")
-    note(abs(look["fps"] - FPS) > 0.1, f"{look['fps']:.4g} fps, resampled to {FPS}")
-    note(not look["sound"], "no sound track: the voice can't be learned from it")
-    return lines
+    cheeks = np.median(colours(_CHEEKS), 0)
+    unlike = np.median(np.abs(colours(_AROUND_MOUTH) - cheeks).max(-1))
+    (left, top), (right, bottom) = np.stack(
+        [points[_MOUTH_CORNERS, 0], points[_LIP_AND_CHIN, 1]], -1
+    ).astype(int)
+    chin = picture[max(0, top) : bottom + 1, max(0, left) : right + 1].mean(-1)
+    contrast = np.diff(np.percentile(chin, [2, 98]))[0] if chin.size else 0
+    return bool(unlike > _UNLIKE or contrast > _LETTERS)
 
 
 def is_cut(before: np.ndarray, now: np.ndarray) -> bool:
@@ -256,6 +282,12 @@ def is_cut(before: np.ndarray, now: np.ndarray) -> bool:
     moves changes all of a picture at once."""
     before, now = (_blocks(picture) for picture in (before, now))
     return bool(np.median(np.abs(now - before).max(-1)) > _OTHER)
+
+
+def _same(before: np.ndarray, now: np.ndarray) -> bool:
+    """Whether a picture [H, W, 3] is the one before it, but for its coding."""
+    before, now = (p[::_COARSE, ::_COARSE].astype(np.int16) for p in (before, now))
+    return bool(np.abs(now - before).max() <= _CODING * np.ptp(now))
 
 
 def _blocks(picture: np.ndarray) -> np.ndarray:
@@ -293,12 +325,6 @@ def left_out(parts: Sequence[tuple[int, int]], length: int) -> list[tuple[int, i
     edges = [0, *(edge for part in parts for edge in part), length]
     gaps = zip(edges[::2], edges[1::2], strict=True)
     return [(first, stop) for first, stop in gaps if stop > first]
-
-
-def told_left_out(file, gaps: Sequence[tuple[int, int]], why: str) -> str:
-    """In words, that frames [(first, last + 1)] of a file are left out."""
-    times = [f"{first / FPS:.1f} to {stop / FPS:.1f} s" for first, stop in gaps]
-    return f"{file}: {why} from {listed(times)}: left out"
 
 
 def crop_boxes(files, looks, crop, usable) -> list[tuple[int, int, int]]:

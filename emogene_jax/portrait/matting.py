@@ -1,6 +1,6 @@
 """Head, torso and background of a portrait.
 
-A network says which pixels are of people (segmentation.py); the one whose face is tracked
+A network says which pixels are of people (face.segmentation); the one whose face is tracked
 stays, smoothed over time, and a guided filter carries the edges to the full size (K. He,
 J. Sun, X. Tang, "Guided image filtering", 2010). The jaw line parts head from torso.
 
@@ -14,7 +14,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter, gaussian_filter1d
 
 from emogene_jax.face import mesh as lm
-from emogene_jax.portrait.segmentation import SIDE
+from emogene_jax.face.segmentation import SIDE
 from emogene_jax.signals import UserError
 
 _NEAR = 6  # px of SIDE around a person, in which soft edges are theirs
@@ -41,7 +41,7 @@ def cut_out(
     """The person in successive stretches of frames, smoothed over time among them.
 
     Args:
-      segment: see segmentation.open_segmenter.
+      segment: see face.segmentation.open_segmenter.
       points: [T, 478, 2] px of these frames: the tracked mesh.
       parts: [(start, stop)], one after the other.
 

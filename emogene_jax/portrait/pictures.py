@@ -1,6 +1,7 @@
 """A portrait's pictures between tracker and codec: on disk, in stretches, never all in
 memory (5 minutes at 512 px are 6 GB, and as much again with mattes)."""
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from itertools import groupby
@@ -9,9 +10,29 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from emogene_jax.face.segmentation import open_segmenter
 from emogene_jax.portrait.matting import background_rows, cut_out
 from emogene_jax.portrait.pack import stretches
-from emogene_jax.portrait.segmentation import open_segmenter
+from emogene_jax.signals import UserError
+
+MATTE_SIZE = 256  # px at least, where mattes are made
+
+
+def must_fit(folder: Path, frames: int, size: int) -> None:
+    """Raises UserError where a FrameStore of a portrait of `size` px would not find room
+    in a folder, which need not be there yet."""
+    there = next(
+        place for place in (folder, *folder.absolute().parents) if place.exists()
+    )
+    needed, free = (
+        frames * max(size, MATTE_SIZE) ** 2 * 3,
+        shutil.disk_usage(there).free,
+    )
+    if needed > free:
+        raise UserError(
+            f"{folder}: {needed / 1e9:.1f} GB are needed while its pictures are read, "
+            f"{free / 1e9:.1f} GB are free: a smaller --size or less video fits"
+        )
 
 
 class FrameStore:

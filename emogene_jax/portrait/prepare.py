@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from emogene_jax.audio.features import FRAME, LOG_MEL, audio_features, fitted
-from emogene_jax.audio_to_motion.offset import estimate, moved
+from emogene_jax.audio.features import LOG_MEL
 from emogene_jax.emotions import emotion_of, intensity_of
 from emogene_jax.face.fit import (
     at_rest,
@@ -26,16 +25,15 @@ from emogene_jax.face.identity import face_shape, of_one_person
 from emogene_jax.face.tracking import canonical_mesh, find_model, track_video
 from emogene_jax.media.video import iter_frames
 from emogene_jax.portrait.cut import held_out
+from emogene_jax.portrait.listen import listen, load_sounds
 from emogene_jax.portrait.look import (
     crop_boxes,
-    describe,
     faced_parts,
     find_videos,
     first_look,
     is_cut,
     left_out,
     places,
-    told_left_out,
 )
 from emogene_jax.portrait.matting import fill_background
 from emogene_jax.portrait.pack import (
@@ -44,8 +42,16 @@ from emogene_jax.portrait.pack import (
     refuse_other_files,
     save_portrait,
 )
-from emogene_jax.portrait.pictures import FrameStore, Picked, cut_out_clips, resize
+from emogene_jax.portrait.pictures import (
+    MATTE_SIZE,
+    FrameStore,
+    Picked,
+    cut_out_clips,
+    must_fit,
+    resize,
+)
 from emogene_jax.portrait.schema import Portrait
+from emogene_jax.portrait.told import describe, notices, told_left_out
 from emogene_jax.pose.torso_tracker import TorsoTracker
 from emogene_jax.signals import (
     EMOTIONS,
@@ -53,8 +59,6 @@ from emogene_jax.signals import (
     UserError,
     landmarks_to_motion,
 )
-
-_MATTE_SIZE = 256  # px at least, where mattes are made
 
 
 def prepare_portrait(
@@ -90,10 +94,10 @@ def prepare_portrait(
     folder, content = Path(folder), content or LOG_MEL
     refuse_other_files(folder)
     files, model = find_videos(videos), find_model(face_model)
-    looks = _look(files, model, size, crop, need_sound, say)
-    known = _known(looks, holdout_seconds)
+    looks = _look(files, model, size, crop, need_sound, folder.parent, say)
+    sounds, known = load_sounds(files, looks, say), _known(looks, holdout_seconds)
     boxes, centre = _framed(files, looks, crop, known, size)
-    with FrameStore(folder.parent, max(size, _MATTE_SIZE)) as frames:
+    with FrameStore(folder.parent, max(size, MATTE_SIZE)) as frames:
         points, *marks = _tracked(files, looks, boxes, size, model, frames, known)
         parts = _parts(files, looks, points, marks[:2], model, known, say)
         clips, rows = _clips(files, looks, boxes, parts)
@@ -104,7 +108,7 @@ def prepare_portrait(
         camera = model, size, centre, find_morphable(face_model)
         fit, pose, mesh, landmarks = fit_clips(points, lengths, *camera, known=known)
         coded, torso, background = _layers(frames, rows, points, lengths, known, size)
-    sound, late = _listen(clips, landmarks[:known], content, sound_offset, say)
+    sound, late = listen(clips, sounds, landmarks[:known], content, sound_offset, say)
     portrait = Portrait(
         **no_pictures(len(rows)),
         background=background,
@@ -271,8 +275,8 @@ def _info(clips, marks, landmarks, calm, error, content, late) -> dict:
     }
 
 
-def _look(files, model, size, crop, need_sound, say) -> list[dict]:
-    """The first look at every file, said aloud."""
+def _look(files, model, size, crop, need_sound, place, say) -> list[dict]:
+    """The first look at every file, said aloud; there is room for their pictures."""
     looks = []
     calm = [emotion_of(file) == "neutral" for file in files]
     for file, neutral in zip(files, calm, strict=True):
@@ -283,6 +287,7 @@ def _look(files, model, size, crop, need_sound, say) -> list[dict]:
         if need_sound and not look["sound"] and (neutral or not any(calm)):
             raise UserError(f"{file}: no sound track, expected speech")
         looks.append(look)
+    must_fit(place, sum(look["frames"] for look in looks), size)
     return looks
 
 
@@ -309,11 +314,15 @@ def _track_clip(file, look, box, size, model, keep=None):
     def cropped():
         nonlocal before
         for frame in iter_frames(file):
+            if len(cuts) == look["frames"]:
+                raise UserError(
+                    f"{file}: grew while it was read, expected a whole file"
+                )
             frame = np.ascontiguousarray(frame[top : top + side, left : left + side])
             cuts.append(before is not None and is_cut(before, frame))
             before = frame
             if keep:
-                keep(resize(frame, max(size, _MATTE_SIZE)))
+                keep(resize(frame, max(size, MATTE_SIZE)))
             yield frame
 
     expected = places(look) - (left, top)
@@ -322,61 +331,15 @@ def _track_clip(file, look, box, size, model, keep=None):
     return track.points * (size / side), track.found, np.array(cuts), smiles
 
 
-def _listen(clips, landmarks, content, sound_offset, say):
-    """(the Portrait's audio fields, by how many frames each clip's sound was late).
-
-    landmarks: of the frames that may be learned from."""
-    waveforms = _waveforms(clips, say)
-    each = np.split(landmarks, np.cumsum([clip.length for clip in clips])[:-1])
-    late = _late([clip.file for clip in clips], waveforms, each, sound_offset, say)
-    waveforms = list(map(moved, waveforms, late))
-    heard = [audio_features(waveform, content) for waveform in waveforms]
-    whole = np.round(np.concatenate(waveforms) * 32767).astype(np.int16)
-    if not any(clip.look["sound"] for clip in clips):
-        whole = whole[:0]
-    fields = {
-        "content": np.concatenate([part.content for part in heard]),
-        "f0": np.concatenate([part.f0 for part in heard]),
-        "speech": np.concatenate([part.speech for part in heard]),
-        "waveform": whole,
-    }
-    return fields, late
-
-
-def _waveforms(clips: list[_Clip], say) -> list[np.ndarray]:
-    """The sound of each clip, as long as its picture; silence where it has none."""
-    from emogene_jax.audio.load import load_audio
-
-    whole = {clip.file: np.zeros(0, np.float32) for clip in clips}
-    for file in {clip.file for clip in clips if clip.look["sound"]}:
-        whole[file] = load_audio(file)
-        if not whole[file].any():
-            say(f"{file}: its sound is silence")
-    return [
-        fitted(whole[c.file][c.first * FRAME :], c.length).astype(np.float32)
-        for c in clips
-    ]
-
-
-def _late(files, waveforms, landmarks, given: int | None, say) -> list[int]:
-    """By how many frames the sound of each clip is late: as `given`, or as those of its
-    landmarks show that may be learned from."""
-    if given is not None:
-        return [given] * len(files)
-    found = []
-    for file, waveform, seen in zip(files, waveforms, landmarks, strict=True):
-        offset = estimate(fitted(waveform, len(seen)), seen)
-        found.append(offset.correction() if offset else 0)
-        if offset and offset.told():
-            say(f"{file}: {offset.told()}")
-    return found
-
-
-def track_performance(video, face_model=None) -> tuple[np.ndarray, Pose, bool]:
+def track_performance(
+    video, face_model=None, say: Callable[[str], None] = print
+) -> tuple[np.ndarray, Pose, bool]:
     """What a face does in a video: motion [T, 68, 3] in its own eye distances, T poses,
-    and whether there is a sound track."""
+    and whether there is a sound track; `say` gets lines for people."""
     model, size = find_model(face_model), 512
     look = first_look(video, model)
+    for text in notices(look):
+        say(f"{Path(video).name}: {text}")
     box = crop_boxes([video], [look], "auto", [look["frames"]])[0]
     points, found, *_ = _track_clip(video, look, box, size, model)
     centre = _centre([look], [box], size)

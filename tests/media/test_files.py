@@ -3,7 +3,6 @@
 Each is one case of a kind that was reported of this or a neighbouring project, made here.
 """
 
-import io
 from fractions import Fraction
 
 import av
@@ -12,64 +11,7 @@ import pytest
 
 from emogene_jax.audio.load import load_audio
 from emogene_jax.media.video import iter_frames, read_video, video_info, write_video
-
-RATE = 16_000
-FPS = 25
-
-
-def numbered(count, height=48, width=64):
-    """Frames whose brightness tells their number."""
-    grey = (40 + 2 * np.arange(count)).astype(np.uint8)[:, None, None, None]
-    return np.zeros((count, height, width, 3), np.uint8) + grey
-
-
-def number_of(frame):
-    return round((float(frame.mean()) - 40) / 2)
-
-
-def beep(seconds, at, rate=RATE):
-    """Silence with .1 s of tone at a time (s), mono [samples]."""
-    time = np.arange(round(seconds * rate)) / rate
-    inside = (time >= at) & (time < at + 0.1)
-    return (0.5 * np.sin(2 * np.pi * 440 * time) * inside).astype(np.float32)
-
-
-def onset(sound, rate=RATE):
-    """When the tone begins (s)."""
-    return np.flatnonzero(np.abs(sound) > 0.2)[0] / rate
-
-
-def write(path, frames, tracks=(), *, late=0.0, group=12, codec="pcm_s16le", **options):
-    """A file of frames, and of sound tracks [(channels [C, n], {start: skipped seconds})]
-    whose blocks of 20 ms begin `late` s after the picture."""
-    with av.open(f"file:{path}", "w", **options) as container:
-        picture = container.add_stream(options.pop("video", "libx264"), rate=FPS)
-        picture.height, picture.width = frames.shape[1:3]
-        picture.pix_fmt = "yuv420p"
-        picture.options = {"crf": "1", "g": str(group), "bf": "0", "sc_threshold": "0"}
-        streams = []
-        for number, (channels, _) in enumerate(tracks):
-            layout = "stereo" if len(channels) == 2 else "mono"
-            streams.append(container.add_stream(codec, rate=RATE, layout=layout))
-            default = number == len(tracks) - 1  # the last one
-            streams[-1].disposition = av.stream.Disposition(int(default))
-        for frame in frames:
-            image = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            container.mux(picture.encode(image))
-        container.mux(picture.encode(None))
-        for stream, (channels, gap) in zip(streams, tracks, strict=True):
-            block = RATE // 50
-            for start in range(0, channels.shape[1], block):
-                part = channels[:, start : start + block]
-                sound = av.AudioFrame.from_ndarray(
-                    np.ascontiguousarray((32767 * part).astype("<i2").T.reshape(1, -1)),
-                    "s16",
-                    stream.layout.name,
-                )
-                sound.sample_rate = RATE
-                sound.pts = start + round(RATE * (late + (gap if start >= RATE else 0)))
-                container.mux(stream.encode(sound))
-            container.mux(stream.encode(None))
+from tests.media.made import FPS, RATE, Pipe, beep, number_of, numbered, onset, write
 
 
 @pytest.mark.parametrize("late", [0.8, 0.0])
@@ -179,17 +121,6 @@ def test_a_clip_trimmed_without_coding_it_anew_is_whole(tmp_path):
 
 def test_a_browsers_recording_is_as_long_as_it_is(tmp_path):
     """It is written as it comes: no length stands in it."""
-
-    class Pipe(io.RawIOBase):
-        def __init__(self):
-            self.data = b""
-
-        def writable(self):
-            return True
-
-        def write(self, data):
-            self.data += bytes(data)
-            return len(data)
 
     pipe = Pipe()
     with av.open(pipe, "w", format="webm") as container:

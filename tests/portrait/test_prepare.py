@@ -13,15 +13,14 @@ from emogene_jax.portrait.look import (
     _Face,
     _people,
     crop_boxes,
-    describe,
     faced_parts,
     find_videos,
     is_cut,
     left_out,
-    told_left_out,
 )
 from emogene_jax.portrait.pack import load_portrait
 from emogene_jax.portrait.prepare import prepare_portrait
+from emogene_jax.portrait.told import describe, told_left_out
 from emogene_jax.rigid import project
 from emogene_jax.signals import UserError
 
@@ -95,6 +94,12 @@ def test_first_look_tells_what_is_not_ideal():
         "high_range": True,
         "stretched": 1.4222,
         "sound_tracks": 2,
+        "sound_begins": 0.8,
+        "interlaced": True,
+        "transparent": True,
+        "still": 0.6,
+        "covered": 0.5,
+        "cuts": [3.04, 5.0],
     }
     text = "\n".join(describe(look, 512))
     for word in ("8 s is little", "soft", "blurred", "camera moves", "2 faces"):
@@ -103,12 +108,21 @@ def test_first_look_tells_what_is_not_ideal():
         assert word in text
     for word in ("mirrored", "1.42 times as wide", "2 sound tracks: the default"):
         assert word in text
-    assert "high dynamic range" in text
+    for word in ("high dynamic range", "begins 0.8 s after", "interlaced", "through"):
+        assert word in text
+    for word in ("60 % of the pictures", "cut at 3.0, 5.0 s", "over the mouth"):
+        assert word in text
     good = look | {
         "mirrored": False,
         "high_range": False,
         "stretched": 1.0,
         "sound_tracks": 1,
+        "sound_begins": 0.0,
+        "interlaced": False,
+        "transparent": False,
+        "still": 0.0,
+        "covered": 0.0,
+        "cuts": [],
     }
     good |= {"seconds": 200.0, "fps": 25.0, "rotation": 0, "sound": True}
     good |= {"faces": 1, "face": 1.0, "face_size": 300.0, "blur": 5.0}
@@ -330,7 +344,10 @@ def test_too_much_held_out_is_refused(prepared, clip):
 
 def test_a_full_disk_leaves_nothing_behind(prepared, clip, tmp_path, monkeypatch):
     full = open("/dev/full", "w+b", buffering=0)  # noqa: SIM115
-    monkeypatch.setattr(pictures.tempfile, "TemporaryFile", lambda dir: full)
+    real = pictures.tempfile.TemporaryFile  # a sound's place is another one
+    monkeypatch.setattr(
+        pictures.tempfile, "TemporaryFile", lambda dir=None: full if dir else real()
+    )
     with pytest.raises(OSError) as error:
         prepared([clip])
     assert error.value.errno == errno.ENOSPC and not list(tmp_path.iterdir())
@@ -344,7 +361,8 @@ def test_other_files_are_refused_at_once(prepared, tmp_path):
 
 
 def test_what_can_not_be_a_portrait_is_refused(prepared, shared, tmp_path):
-    write_video(tmp_path / "grey.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 10)
+    grey = [np.full((64, 64, 3), 90 + number, np.uint8) for number in range(12)]
+    write_video(tmp_path / "grey.mp4", grey)
     with pytest.raises(UserError, match="grey.mp4: a face in 0 of"):
         prepared([tmp_path / "grey.mp4"])
     silent = shared / "data/mead/happy_256.mp4"

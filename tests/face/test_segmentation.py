@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 from PIL import Image
 
+from emogene_jax.face.segmentation import SIDE, open_segmenter
 from emogene_jax.media.video import iter_frames
-from emogene_jax.portrait.segmentation import SIDE, open_segmenter
 
 
 def test_a_filmed_person_is_told_from_the_studio(shared):

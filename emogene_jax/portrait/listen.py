@@ -1,0 +1,74 @@
+"""What is heard of portrait videos: sound as long as its pictures, on their clock, and the
+features of it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from emogene_jax.audio.features import FRAME, audio_features, fitted
+from emogene_jax.audio.load import StoredSound
+from emogene_jax.audio_to_motion.offset import estimate, moved
+from emogene_jax.signals import FPS
+
+_ENDS_EARLY = 1.0  # s before the picture does, from which on it is said
+
+
+def load_sounds(files: Sequence[Path], looks: Sequence[dict], say: Callable) -> dict:
+    """{file: its StoredSound} of those that have any. Damage is told here, before anything
+    takes long; a sound that ends before its picture is said."""
+    sounds = {}
+    for file, look in zip(files, looks, strict=True):
+        if not look["sound"]:
+            continue
+        sounds[file] = StoredSound(file)
+        seconds = len(sounds[file]) / (FPS * FRAME)
+        if seconds < look["seconds"] - _ENDS_EARLY:
+            say(f"{file}: its sound ends after {seconds:.1f} s: silent from there on")
+    return sounds
+
+
+def listen(clips, sounds: dict, landmarks, content: dict, sound_offset, say) -> tuple:
+    """(the Portrait's audio fields, by how many frames each clip's sound was late).
+
+    Args:
+        clips: prepare's. sounds: of load_sounds. content: which features.
+        landmarks: [T, 68, 3] of the frames that may be learned from.
+        sound_offset: frames; None = found out.
+    """
+    waveforms = [_part(sounds.get(c.file), c.first, c.length) for c in clips]
+    each = np.split(landmarks, np.cumsum([clip.length for clip in clips])[:-1])
+    late = _late([clip.file for clip in clips], waveforms, each, sound_offset, say)
+    waveforms = list(map(moved, waveforms, late))
+    heard = [audio_features(waveform, content) for waveform in waveforms]
+    whole = np.round(np.concatenate(waveforms) * 32767).astype(np.int16)
+    if not sounds:
+        whole = whole[:0]
+    fields = {
+        "content": np.concatenate([part.content for part in heard]),
+        "f0": np.concatenate([part.f0 for part in heard]),
+        "speech": np.concatenate([part.speech for part in heard]),
+        "waveform": whole,
+    }
+    return fields, late
+
+
+def _part(sound: StoredSound | None, first: int, length: int) -> np.ndarray:
+    """So many frames of a sound from the first on, silent where there is none."""
+    if sound is None:
+        return np.zeros(length * FRAME, np.float32)
+    return fitted(sound[first * FRAME : (first + length) * FRAME], length)
+
+
+def _late(files, waveforms, landmarks, given: int | None, say) -> list[int]:
+    """By how many frames the sound of each clip is late: as `given`, or as those of its
+    landmarks show that may be learned from."""
+    if given is not None:
+        return [given] * len(files)
+    found = []
+    for file, waveform, seen in zip(files, waveforms, landmarks, strict=True):
+        offset = estimate(fitted(waveform, len(seen)), seen)
+        found.append(offset.correction() if offset else 0)
+        if offset and offset.told():
+            say(f"{file}: {offset.told()}")
+    return found
