@@ -37,6 +37,8 @@ RULES = {
     "clips": "each weighs the same; one that a method lacks is left out of all, and said",
     "intervals": f"95 %, {tables.RESAMPLES} bootstrap draws of clips; of fewer than "
     f"{tables.FEWEST} clips, of seconds (or shorter, so many) within each of them",
+    "asked emotion": "as the reference's name has it (happy/a.mp4, a_happy_1.mp4); where "
+    "that is none, neutral or contempt, which the judge can't tell, agreement alone",
     "lost faces": "frames without a face count in what is measured on pixels alone; said",
     **{region: where for region, where in tables.REGIONS.items()},
 }

@@ -16,7 +16,7 @@ from scipy import linalg
 from emogene_jax.evaluate.lip_sync import SYNCNET, SyncNet
 from emogene_jax.signals import UserError
 
-EVERY = 5  # of so many frames one is shown to LPIPS, Inception and the identity network
+EVERY = 5  # of so many frames one is shown to each of these, and to the judge
 INCEPTION = "pt_inception-2015-12-05-6726825d.pth"
 INCEPTION_SIDE, FEATURES = 299, "2048"
 CHIP = 150  # px, of an aligned face

@@ -80,6 +80,15 @@ METRICS = {
         "dlib's chip of 150 px",
         f"distance of dlib's descriptors, frame by frame, one of {EVERY}; < .6: one person",
     ),
+    "expression": Metric(
+        "expression",
+        "",
+        1,
+        "box of the face's mesh, 64 px",
+        f"what a network reads, one frame of {EVERY}; asked: its probability of the "
+        "emotion in the clip's name, to be compared with the reference's own; agreement: "
+        "what it reads in both. anger and disgust, fear and surprise are one each",
+    ),
     "jitter": Metric(
         "jitter",
         "px",
@@ -210,7 +219,7 @@ def about(sizes: Iterable[str]) -> dict:
     meaning}, of references of some sizes ("512x512")."""
     sizes = ", ".join(sorted(set(sizes)))
     resolutions = {"aligned_lmd": CROP_SIZE, "jitter": CROP_SIZE, "fid": 299}
-    resolutions |= {"identity": 150, "syncnet": 224}
+    resolutions |= {"identity": 150, "syncnet": 224, "expression": 64}
     told = {-1: "less", 0: "neither", 1: "more"}
     return {
         name: metric._asdict()
