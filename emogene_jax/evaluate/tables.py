@@ -54,14 +54,14 @@ METRICS = {
         "px",
         -1,
         "mean removed per frame; scale and rotation stay",
-        "the NeRF line's; MediaPipe's points, of the reference's size",
+        "the NeRF line's; MediaPipe's points, not FAN's; grows with the size",
     ),
     "aligned_lmd": Metric(
         "M-/F-LMD",
         "px",
         -1,
         _CROP,
-        "EAT's; frames by number; MediaPipe's points",
+        "EAT's; frames by number, not resampled; MediaPipe's points, not dlib's",
     ),
     "sync": Metric(
         "sync",
@@ -71,7 +71,11 @@ METRICS = {
         "of a video's own sound, by the built-in expert; not SyncNet",
     ),
     "syncnet": Metric(
-        "SyncNet", "", 1, "box of the 68 landmarks, 224 px", "LSE-C, LSE-D, own weights"
+        "SyncNet",
+        "",
+        1,
+        "box of the 68 landmarks, 224 px",
+        "LSE-C, LSE-D, own weights; padded with zeros as published: compare equal lengths",
     ),
     "identity": Metric(
         "identity",
