@@ -180,7 +180,8 @@ def pictures(avatar: Path, data: Path, work: Path, tools) -> tuple[dict, dict]:
         calm = neutral_motion(person, heard, seed=0)
         intensity = levels[number] if levels else 1.0
         felt = with_emotion(person.deformation, calm, emotion, intensity)
-        true = reconstruct.write(work / f"{number}.mkv", take.frames, take.waveform)
+        named = work / f"{number}_{emotion}.mkv"  # the judge is asked for it
+        true = reconstruct.write(named, take.frames, take.waveform)
         true = watch_reference(true, tools)
         for how, motion in (("with", felt), ("without", calm)):
             shown = take._replace(landmarks=motion_to_landmarks(motion, take.rest))

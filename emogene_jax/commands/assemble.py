@@ -148,12 +148,19 @@ def write_page(out: Path, metrics: dict, held) -> None:
         write_video(out / "heldout.mp4", beside, sound)
         videos.append(("held out: filmed, rendered", out / "heldout.mp4"))
     absent = metrics.get("absent", {}).items()
+    tables = [metrics_table(metrics, "On frames that nothing was learned from")]
+    if "expression" in metrics:
+        header = ("asked for", "probability of it", "in the neutral face")
+        rows = [
+            (name, *found.values()) for name, found in metrics["expression"].items()
+        ]
+        tables.append(("What a network reads in rendered emotions", header, rows))
     write_report(
         out,
         videos,
         [("rendered above filmed", out / "preview.png")],
         training_curves(out / ".work", metrics.get("train_seconds", {})),
-        [metrics_table(metrics, "On frames that nothing was learned from")],
+        tables,
         notes=[
             *(f"No {name}: {reason}" for name, reason in absent),
             f"Made on {metrics['device']}.",

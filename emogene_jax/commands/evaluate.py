@@ -21,6 +21,7 @@ from emogene_jax.evaluate.compare import (
     load_tools,
     watch_reference,
 )
+from emogene_jax.evaluate.networks import EVERY
 from emogene_jax.evaluate.report import Curves, write_report
 from emogene_jax.folders import write_json, write_text
 from emogene_jax.media.video import iter_frames, video_info, write_video
@@ -37,6 +38,8 @@ RULES = {
     "clips": "each weighs the same; one that a method lacks is left out of all, and said",
     "intervals": f"95 %, {tables.RESAMPLES} bootstrap draws of clips; of fewer than "
     f"{tables.FEWEST} clips, of seconds (or shorter, so many) within each of them",
+    "asked emotion": "as the reference's name has it (happy/a.mp4, a_happy_1.mp4); where "
+    "that is none, neutral or contempt, which the judge can't tell, agreement alone",
     "lost faces": "frames without a face count in what is measured on pixels alone; said",
     **{region: where for region, where in tables.REGIONS.items()},
 }
@@ -332,14 +335,17 @@ def _strip(rows: list[np.ndarray], videos: int) -> Image.Image:
 
 
 def _plots(found: dict, shown: list[str]) -> dict[str, dict[str, list]]:
-    """{plot: {method: [(frame, value)]}}: a picture's number and the lips'."""
+    """{plot: {method: [(frame, value)]}}: a picture's number, the lips', the emotion's."""
     plots: dict[str, dict[str, list]] = {}
+    wanted = ("psnr", "full", 1), ("lmd", "mouth", 1), ("expression", "asked", EVERY)
     for clip in shown:
-        for metric, region in (("psnr", "full"), ("lmd", "mouth")):
+        for metric, region, step in wanted:
             for name, clips in found.items():
                 line = clips[clip].curves.get(metric, {}).get(region)
                 if line is not None:
                     title = f"{clip}: {tables.METRICS[metric].label} {region}"
-                    points = list(enumerate(line.tolist()))
+                    points = [
+                        (step * n, value) for n, value in enumerate(line.tolist())
+                    ]
                     plots.setdefault(title, {})[name] = points
     return plots

@@ -61,10 +61,14 @@ def make_study(methods: list, out, seed: int = 0) -> None:
     key, shown = {}, {}
     for number, item in enumerate(items):
         name = f"video_{number:03d}"
-        data = _mp4(item["path"])
+        info = video_info(item["path"])  # raises where it is no video
+        data = _mp4(item["path"], info["sound"])
         key[name] = {"method": item["method"], "clip": item["clip"]}
-        emotion = _emotion(item["clip"])
-        shown[name] = {"emotion": emotion, "video": base64.b64encode(data).decode()}
+        shown[name] = {
+            "emotion": _emotion(item["clip"]),
+            "shape": f"{info['width']} / {info['height']}",
+            "video": base64.b64encode(data).decode(),
+        }
     identity = digest(json.dumps([key, sorted(shown)]).encode())
     study = {
         "id": identity,
@@ -222,13 +226,11 @@ def _emotion(clip: str) -> str:
     return next((ALIASES[word] for word in words if word in ALIASES), "")
 
 
-def _mp4(path: Path) -> bytes:
+def _mp4(path: Path, sound: bool) -> bytes:
     """A video as browsers play it: an mp4 as it is, others encoded."""
     if path.suffix.lower() == ".mp4":
-        video_info(path)  # raises where it is none
         return path.read_bytes()
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "video.mp4"
-        sound = path if video_info(path)["sound"] else None
-        write_video(made, iter_frames(path), sound=sound)
+        write_video(made, iter_frames(path), sound=path if sound else None)
         return made.read_bytes()

@@ -17,7 +17,8 @@ from PIL import Image
 
 from emogene_jax.audio.load import load_audio
 from emogene_jax.corpora.watch import seen_of
-from emogene_jax.evaluate import metrics, networks, temporal
+from emogene_jax.emotions import emotion_of
+from emogene_jax.evaluate import judge, metrics, networks, temporal
 from emogene_jax.evaluate.geometry import in_crop
 from emogene_jax.evaluate.lip_sync import lip_sync, mouth_crop
 from emogene_jax.evaluate.networks import Networks
@@ -35,6 +36,7 @@ class Tools(NamedTuple):
     model: Path | None  # MediaPipe's bundle
     morphable: object | None
     networks: Networks
+    judge: Callable | None  # of expressions (judge.load_judge)
     absent: dict[str, str]  # metric: why
 
 
@@ -44,7 +46,8 @@ class Reference(NamedTuple):
     path: Path
     size: tuple[int, int]  # height, width, px
     landmarks: np.ndarray | None  # [T, 68, 2] px, NaN where no face was found
-    values: dict[str, dict[str, float]]  # sync, syncnet
+    readings: np.ndarray | None  # [T / networks.EVERY, 7] of the judge, NaN likewise
+    values: dict[str, dict[str, float]]  # sync, syncnet, expression
     notes: list[str]
 
 
@@ -69,6 +72,11 @@ def load_tools(face_model=None, weights=None) -> Tools:
     """
     found = networks.load_networks(weights)
     absent = {NAMES[name]: why for name, why in found.absent.items()}
+    read = None
+    try:
+        read = judge.load_judge()
+    except (ImportError, UserError) as error:
+        absent["expression"] = str(error)
     try:
         model = find_model(face_model)
         with open_tracker(model):
@@ -77,10 +85,10 @@ def load_tools(face_model=None, weights=None) -> Tools:
         if face_model is not None:
             raise
         needs_a_face = (
-            "lmd, aligned_lmd, jitter, sync, identity, regions face and mouth"
+            "lmd, aligned_lmd, jitter, sync, identity, expression, regions face, mouth"
         )
-        return Tools(None, None, found, absent | {needs_a_face: str(error)})
-    return Tools(model, find_morphable(face_model), found, absent)
+        return Tools(None, None, found, None, absent | {needs_a_face: str(error)})
+    return Tools(model, find_morphable(face_model), found, read, absent)
 
 
 # networks.Networks: what it tells.
@@ -102,15 +110,18 @@ def watch_reference(path, tools: Tools, progress: Callable = lambda: None) -> Re
             progress()
             yield frame
 
-    track, notes = _track(frames(), tools, path)
+    track, readings, notes = _track(frames(), tools, path)
     notes = _rate(video_info(path)) + notes
     size = tuple(size)
     values = {}
     if track is not None:
         values, more = _sync(path, track, size, tools)
         notes += more
+    asked = _asked(path, readings)
+    if asked is not None:
+        values["expression"] = {"asked": float(np.nanmean(asked))}
     landmarks = None if track is None else _landmarks(track)
-    return Reference(Path(path), size, landmarks, values, notes)
+    return Reference(Path(path), size, landmarks, readings, values, notes)
 
 
 def compare(
@@ -131,7 +142,7 @@ def compare(
             for metric, value in scores.items():
                 curves.setdefault(metric, {}).setdefault(region, []).append(value)
         if previous is not None:
-            change = temporal.unlike_changes(*map(np.stack, zip(previous, pair)))
+            change = temporal.unlike_changes(*zip(previous, pair))
             curves.setdefault("flicker", {}).setdefault("full", []).append(change)
 
     def frames():
@@ -148,7 +159,7 @@ def compare(
         pending.result()
 
     with ThreadPoolExecutor(1) as worker:
-        track, notes = _track(frames(), tools, path)
+        track, readings, notes = _track(frames(), tools, path)
     count = int(lengths.min())
     notes = _notes(path, reference, lengths) + notes
     values, found = {}, networks.Found([], [], [], [])
@@ -158,6 +169,7 @@ def compare(
     landmarks = None if track is None else _landmarks(track)
     if landmarks is not None and reference.landmarks is not None:
         curves |= _landmark_curves(reference.landmarks[:count], landmarks)
+    curves |= _expression_curves(reference, readings)
     if tools.networks.lpips or tools.networks.inception or tools.networks.identity:
         found = networks.look(tools.networks, _some(reference, path, landmarks, count))
         curves["lpips"] = {"full": found.lpips}
@@ -215,8 +227,9 @@ def _landmarks(track: Track) -> np.ndarray:
     return np.where(track.found[:, None, None], to_68(track.points)[..., :2], np.nan)
 
 
-def _track(frames: Iterator, tools: Tools, path) -> tuple[Track | None, list[str]]:
-    """(what was tracked, or None, with notes on why); frames are used up in any case.
+def _track(frames: Iterator, tools: Tools, path) -> tuple:
+    """(Track or None, the judge's readings or None, notes on why); frames are used up in
+    any case.
 
     Raises:
       UserError: they can't be read.
@@ -224,26 +237,36 @@ def _track(frames: Iterator, tools: Tools, path) -> tuple[Track | None, list[str
     if tools.model is None:
         for _ in frames:
             pass
-        return None, []
-    read = []
+        return None, None, []
+    read, faces = [], {}
 
     def all_frames():
         yield from frames
         read.append(True)
 
+    def look(number, frame, points):
+        if tools.judge is not None and number % networks.EVERY == 0:
+            faces[number // networks.EVERY] = judge.face_picture(frame, points)
+
     try:
-        track = track_video(all_frames(), tools.model, str(path))
+        track = track_video(all_frames(), tools.model, str(path), look=look)
     except UserError as error:
         if not read:  # it is the video that can't be read
             raise
-        return None, [f"lmd, jitter, sync and identity are absent: {error}"]
-    lost = int((~track.found).sum())
-    if not lost:
-        return track, []
-    return track, [
-        f"no face in {lost} of {len(track.found)} frames: they count in what is measured "
-        "on pixels, and not in what needs a face"
-    ]
+        what = "lmd, jitter, sync, expression and identity are absent"
+        return None, None, [f"{what}: {error}"]
+    readings = None
+    if faces:
+        shown = -(-len(track.found) // networks.EVERY)
+        readings = np.full((shown, len(judge.CLASSES)), np.nan)
+        readings[list(faces)] = tools.judge(np.stack(list(faces.values())))
+    lost, notes = int((~track.found).sum()), []
+    if lost:
+        notes.append(
+            f"no face in {lost} of {len(track.found)} frames: they count in what is "
+            "measured on pixels, and not in what needs a face"
+        )
+    return track, readings, notes
 
 
 def _sync(path, track: Track, size, tools: Tools) -> tuple[dict, list[str]]:
@@ -283,6 +306,27 @@ def _landmark_curves(true: np.ndarray, landmarks: np.ndarray) -> dict:
         "aligned_lmd": {r: metrics.lmd_curve(*cropped, p) for r, p in regions.items()},
         "jitter": {"face": temporal.jitter(cropped[1], cropped[0])},
     }
+
+
+def _expression_curves(reference: Reference, readings: np.ndarray | None) -> dict:
+    """expression, of one frame of networks.EVERY."""
+    if readings is None or reference.readings is None:
+        return {}
+    count = min(len(readings), len(reference.readings))
+    readings = readings[:count]
+    asked = _asked(reference.path, readings)
+    curves = {} if asked is None else {"asked": asked}
+    curves["agreement"] = judge.agreement(reference.readings[:count], readings)
+    return {"expression": curves}
+
+
+def _asked(path, readings: np.ndarray | None) -> np.ndarray | None:
+    """How much of the emotion in a reference's name is in readings [n, 7]: [n]; None where
+    it has none, or one that the judge does not know."""
+    emotion = emotion_of(path)
+    if readings is None or emotion not in judge.READ_AS:
+        return None
+    return judge.asked_for(emotion, readings)
 
 
 def _some(reference: Reference, path, landmarks, count: int) -> Iterator[tuple]:

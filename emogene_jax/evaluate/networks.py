@@ -16,8 +16,10 @@ from scipy import linalg
 from emogene_jax.evaluate.lip_sync import SYNCNET, SyncNet
 from emogene_jax.signals import UserError
 
-EVERY = 5  # of so many frames one is shown to LPIPS, Inception and the identity network
+EVERY = 5  # of so many frames one is shown to each of these, and to the judge
+# One file, as pytorch-fid and torch-fidelity call it.
 INCEPTION = "pt_inception-2015-12-05-6726825d.pth"
+INCEPTION_TOO = "weights-inception-2015-12-05-6726825d.pth"
 INCEPTION_SIDE, FEATURES = 299, "2048"
 CHIP = 150  # px, of an aligned face
 
@@ -53,7 +55,7 @@ def load_networks(weights=None) -> Networks:
     makers = {
         "lpips": _lpips,
         "identity": _identity,
-        "inception": lambda: _inception(_file(folder, INCEPTION)),
+        "inception": lambda: _inception(_file(folder, INCEPTION, INCEPTION_TOO)),
         "syncnet": lambda: _syncnet(_file(folder, SYNCNET)),
     }
     made, absent = {}, {}
@@ -69,16 +71,21 @@ class _Missing(Exception):
     """Weights that the user has not given."""
 
 
-def _file(folder: Path | None, name: str) -> Path:
-    if folder is None or not (folder / name).is_file():
-        raise _Missing(f"needs --weights FOLDER with {name} in it")
-    return folder / name
+def _file(folder: Path | None, *names: str) -> Path:
+    found = [folder / name for name in names if folder and (folder / name).is_file()]
+    if not found:
+        raise _Missing(f"needs --weights FOLDER with {' or '.join(names)} in it")
+    return found[0]
 
 
 def _import(module: str, extra: str):
     if importlib.util.find_spec(module.split(".")[0]) is None:
         raise ImportError(f'needs pip install "emogene_jax[{extra}]"')
-    return importlib.import_module(module)
+    try:
+        return importlib.import_module(module)
+    except Exception as error:  # e.g. of a torchvision that is not this PyTorch's
+        line = str(error).strip().splitlines()[0]
+        raise ImportError(f"{module} cannot be imported ({line})") from None
 
 
 def _lpips() -> Callable:
@@ -127,7 +134,7 @@ def _syncnet(file: Path) -> SyncNet:
 def _inception(file: Path) -> Callable:
     """The features of FID (Heusel et al. 2017), of package torch-fidelity."""
     module = "torch_fidelity.feature_extractor_inceptionv3"
-    torch, made = importlib.import_module("torch"), _import(module, "metrics_torch")
+    made, torch = _import(module, "metrics_torch"), importlib.import_module("torch")
     try:
         network = made.FeatureExtractorInceptionV3("inception", [FEATURES], str(file))
     except Exception as error:  # PyTorch raises what it likes

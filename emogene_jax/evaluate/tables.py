@@ -54,14 +54,14 @@ METRICS = {
         "px",
         -1,
         "mean removed per frame; scale and rotation stay",
-        "the NeRF line's; MediaPipe's points, of the reference's size",
+        "the NeRF line's; MediaPipe's points, not FAN's; grows with the size",
     ),
     "aligned_lmd": Metric(
         "M-/F-LMD",
         "px",
         -1,
         _CROP,
-        "EAT's; frames by number; MediaPipe's points",
+        "EAT's; frames by number, not resampled; MediaPipe's points, not dlib's",
     ),
     "sync": Metric(
         "sync",
@@ -71,7 +71,11 @@ METRICS = {
         "of a video's own sound, by the built-in expert; not SyncNet",
     ),
     "syncnet": Metric(
-        "SyncNet", "", 1, "box of the 68 landmarks, 224 px", "LSE-C, LSE-D, own weights"
+        "SyncNet",
+        "",
+        1,
+        "box of the 68 landmarks, 224 px",
+        "LSE-C, LSE-D, own weights; padded with zeros as published: compare equal lengths",
     ),
     "identity": Metric(
         "identity",
@@ -79,6 +83,15 @@ METRICS = {
         -1,
         "dlib's chip of 150 px",
         f"distance of dlib's descriptors, frame by frame, one of {EVERY}; < .6: one person",
+    ),
+    "expression": Metric(
+        "expression",
+        "",
+        1,
+        "box of the face's mesh, 64 px",
+        f"what a network reads, one frame of {EVERY}; asked: its probability of the "
+        "emotion in the clip's name, to be compared with the reference's own; agreement: "
+        "what it reads in both. anger and disgust, fear and surprise are one each",
     ),
     "jitter": Metric(
         "jitter",
@@ -210,7 +223,7 @@ def about(sizes: Iterable[str]) -> dict:
     meaning}, of references of some sizes ("512x512")."""
     sizes = ", ".join(sorted(set(sizes)))
     resolutions = {"aligned_lmd": CROP_SIZE, "jitter": CROP_SIZE, "fid": 299}
-    resolutions |= {"identity": 150, "syncnet": 224}
+    resolutions |= {"identity": 150, "syncnet": 224, "expression": 64}
     told = {-1: "less", 0: "neither", 1: "more"}
     return {
         name: metric._asdict()

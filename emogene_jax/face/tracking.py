@@ -194,13 +194,13 @@ def face_height(points: np.ndarray) -> float:
 
 
 def track_video(
-    frames: Iterable[np.ndarray], model, name="video", progress=None, places=None
+    frames: Iterable[np.ndarray], model, name="video", places=None, look=None
 ) -> Track:
     """Track the larger face of every frame [H, W, 3] uint8; with places [T, 2] px, where
     one person's is expected, the nearest to there, if no further than it is high.
 
     Frames without a face are marked and interpolated; UserError where that is most of
-    them. progress(frames done) is called now and then.
+    them. look(number, frame, its points [478, 3]) is called for each of the others.
     """
     empty = ([np.full((MESH_POINTS, 3), np.nan)], [np.zeros(_BLENDSHAPES)])
     points, scores, seen, names = [], [], [], ()
@@ -214,8 +214,8 @@ def track_video(
             points.append(faces[chosen or 0])
             scores.append(blendshapes[chosen or 0])
             names = found_names or names
-            if progress:
-                progress(number + 1)
+            if look is not None and chosen is not None:
+                look(number, frame, points[-1])
     points, seen = np.array(points), np.array(seen)
     found = seen > 0
     if found.mean() < 0.5 or found.sum() < 2:

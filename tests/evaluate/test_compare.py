@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 import pytest
 
-from emogene_jax.evaluate import compare, networks
+from emogene_jax.evaluate import compare, judge, networks
 from emogene_jax.face.tracking import Track
 from emogene_jax.media.video import video_info, write_lossless
 from emogene_jax.signals import UserError
@@ -31,16 +31,18 @@ def write(tmp_path):
     return video
 
 
-def track(frames, model, name="video", progress=None):
+def track(frames, model, name="video", look=None):
     """A tracker that sees a face in the middle of every frame that is not black."""
     points, found = [], []
-    for frame in frames:
+    for number, frame in enumerate(frames):
         turn = np.arange(478) * 2.4
         radius = 25 * frame.shape[0] / 64 * np.sqrt(np.arange(478) / 478)
         x = frame.shape[1] / 2 + radius * np.cos(turn)
         y = frame.shape[0] / 2 + radius * np.sin(turn)
         points.append(np.stack([x, y, 0 * x], -1))
         found.append(frame.any())
+        if look and found[-1]:
+            look(number, frame, points[-1])
     if np.mean(found) < 0.5:
         raise UserError(f"{name}: a face in {sum(found)} of {len(found)} frames")
     return Track(np.array(points), np.array(found), np.array(found), 0, ())
@@ -57,6 +59,7 @@ def tools(monkeypatch):
     monkeypatch.setattr(compare, "lip_sync", lambda *_: said)
     nothing = networks.Networks(None, None, None, None, {"inception": "no weights"})
     monkeypatch.setattr(networks, "load_networks", lambda weights: nothing)
+    monkeypatch.setattr(judge, "load_judge", lambda: None)
     return compare.load_tools()
 
 
@@ -76,6 +79,47 @@ def test_every_number_of_a_video(truth, tools, write):
     assert not clip.curves["flicker"]["full"].any()
     assert clip.values["sync"]["distance"] == 0.8
     assert tools.absent == {"fid": "no weights"}
+
+
+def bright_is_happy(faces):
+    """A judge: how bright a face is, is how happy, and the rest neutral."""
+    happy = (faces.mean((1, 2)) + 1) / 2
+    return happy[:, None] * np.eye(7)[3] + (1 - happy)[:, None] * np.eye(7)[6]
+
+
+def test_expression_beside_the_references_own(truth, tools, write, tmp_path):
+    """By every fifth frame with a face; of the emotion in the reference's name."""
+    frames, path = truth
+    tools = tools._replace(judge=bright_is_happy)
+    happy = path.rename(tmp_path / "M030_happy_1.mkv")
+    reference = compare.watch_reference(happy, tools)
+    own = reference.values["expression"]["asked"]
+    assert reference.readings.shape == (2, 7) and 0.4 < own < 0.8
+    same = compare.compare(reference, happy, tools).curves["expression"]
+    assert same["agreement"] == pytest.approx([1, 1])
+    assert same["asked"] == pytest.approx([own, own], abs=1e-6)
+    darker = frames // 2
+    darker[5] = 0
+    clip = compare.compare(reference, write("darker.mkv", darker), tools)
+    found = clip.curves["expression"]
+    assert found["asked"][0] == pytest.approx(own / 2, abs=0.02)
+    assert found["agreement"][0] == pytest.approx(1 - own / 2, abs=0.02)
+    assert np.isnan(found["asked"][1]) and np.isnan(found["agreement"][1])
+    short = compare.compare(reference, write("short.mkv", frames[:4]), tools)
+    assert short.curves["expression"]["agreement"].shape == (1,)
+    plain = compare.watch_reference(happy.rename(tmp_path / "a_contempt.mkv"), tools)
+    assert "expression" not in plain.values
+    clip = compare.compare(plain, plain.path, tools)
+    assert set(clip.curves["expression"]) == {"agreement"}
+
+
+def test_without_the_judge_expression_is_absent_with_the_reason(tools, monkeypatch):
+    def absent():
+        raise UserError("pip install it")
+
+    monkeypatch.setattr(judge, "load_judge", absent)
+    found = compare.load_tools()
+    assert found.judge is None and found.absent["expression"] == "pip install it"
 
 
 def test_progress_is_called_once_a_frame(truth, tools):

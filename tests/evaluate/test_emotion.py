@@ -175,11 +175,10 @@ def test_a_clip_without_a_face_in_some_frames_is_judged(alone):
     assert some["happy"] == pytest.approx(votes["happy"], abs=0.1)
 
 
-def test_filmed_happiness_and_surprise_are_told_from_the_rest(shared):
+def test_filmed_happiness_and_surprise_are_told_from_the_rest(shared, alone):
     """Actors' clips, one of 30 fps and one that breaks off, every fifth frame; a black
     picture in between is a frame without a face."""
     model = shared / "data/models/face_landmarker.task"
-    classifier = judge.fit_classifier(range(24), alone=True)
     usual = judge.usual_face(model)
     clips = {
         "happy": "happy_256",
@@ -196,7 +195,7 @@ def test_filmed_happiness_and_surprise_are_told_from_the_rest(shared):
         found = judge.watch(iter(frames), model, name)
         lost = np.flatnonzero(np.isnan(found.landmarks).any((1, 2)))
         assert lost.tolist() == ([3] if label == "happy" else [])
-        votes[label] = judge.clip_votes(classifier, found, usual)
+        votes[label] = judge.clip_votes(alone, found, usual)
     for emotion in ("happy", "surprise"):
         others = [v[emotion] for label, v in votes.items() if label != emotion]
         assert votes[emotion][emotion] > 2 * max(others)

@@ -40,16 +40,12 @@ def seen(monkeypatch):
     def open_tracker(model):
         yield lambda picture: (faces, None, None)
 
-    def network(file):
-        def read(pictures):
-            given.append(pictures)
-            return np.full((len(pictures), 7), 1 / 7)
-
-        return read
+    def read(pictures):
+        given.append(pictures)
+        return np.full((len(pictures), 7), 1 / 7)
 
     monkeypatch.setattr(judge, "open_tracker", open_tracker)
-    monkeypatch.setattr(judge, "find_network", lambda: None)
-    monkeypatch.setattr(judge, "_network", network)
+    monkeypatch.setattr(judge, "load_judge", lambda: read)
     return faces, given
 
 
@@ -73,12 +69,58 @@ def test_no_face_is_no_number(seen):
         judge.read_expressions([np.zeros((64, 64, 3), np.uint8)], "model")
 
 
-def test_the_network_gives_probabilities():
-    pytest.importorskip("keras")
+def test_agreement_is_what_two_readings_share():
+    calm, cross, glad = np.eye(7)[[6, 0, 3]]
+    assert judge.agreement(cross, np.eye(7)[1]) == 1  # angry and disgust are one
+    assert judge.agreement(calm, cross) == 0
+    half = np.stack([calm + glad, calm + cross]) / 2
+    assert judge.agreement(half, calm).tolist() == [0.5, 0.5]
+    rng = np.random.default_rng(0)
+    one, other = rng.dirichlet(np.ones(7), (2, 9))
+    found = judge.agreement(one, other)
+    assert judge.agreement(one, one) == pytest.approx(np.ones(9))
+    assert found.shape == (9,) and ((0 < found) & (found < 1)).all()
+
+
+@pytest.fixture(scope="module")
+def network():
     try:
-        file = judge.find_network()
-    except UserError as error:
+        return judge.load_judge()
+    except (ImportError, UserError) as error:
         pytest.skip(str(error))
-    faces = np.random.default_rng(0).uniform(-1, 1, (3, 64, 64)).astype(np.float32)
-    found = judge._network(file)(faces)
-    np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
+
+
+def test_the_network_says_what_keras_says(network):
+    """Keras 3.15 gave these numbers with the same file."""
+    y, x = np.mgrid[:64, :64] / 64
+    waves = (
+        np.sin(9 * x + 5 * y * y),
+        np.cos(20 * x * y),
+        np.sin(40 * x) * np.cos(30 * y),
+    )
+    # fmt: off
+    expected = [[.02513, .00000, .01375, .04789, .06451, .00418, .84453],
+                [.74458, .00036, .04977, .01315, .14771, .00010, .04432],
+                [.02515, .00000, .03140, .04041, .89868, .00237, .00199]]
+    # fmt: on
+    found = network(np.stack([*waves] * 11).astype(np.float32))  # two batches
+    np.testing.assert_allclose(found, expected * 11, atol=1e-5)
+
+
+def test_filmed_emotions_are_read(network, shared):
+    """An actress says one sentence in several ways: a few frames of each."""
+    from itertools import islice
+
+    from emogene_jax.media.video import iter_frames
+
+    takes = shared / "data" / "emotional" / "crema_1001"
+    model = shared / "data" / "models" / "face_landmarker.task"
+    read = {}
+    for name in ("ANG", "HAP", "NEU"):
+        frames = islice(iter_frames(takes / f"1001_DFA_{name}_XX.flv"), 20, 36)
+        read[name] = judge.read_expressions(frames, model)
+    for name, emotion in (("ANG", "angry"), ("HAP", "happy")):
+        asked = {n: judge.asked_for(emotion, found).mean() for n, found in read.items()}
+        assert max(asked, key=asked.get) == name
+    alike = judge.agreement(read["HAP"][:-1], read["HAP"][1:]).mean()
+    assert alike > judge.agreement(read["HAP"], read["ANG"]).mean()

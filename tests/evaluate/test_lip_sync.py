@@ -10,6 +10,7 @@ from emogene_jax.audio_to_motion.generic import built_in_expert, sync_of
 from emogene_jax.audio_to_motion.lip_sync import clip_sync
 from emogene_jax.corpora.watch import Seen
 from emogene_jax.evaluate import lip_sync
+from emogene_jax.evaluate.metrics import lmd
 from emogene_jax.motion_to_emotion.expressions import canonical_rest
 from emogene_jax.signals import Camera, Pose, UserError, motion_to_landmarks
 from emogene_jax.synthetic.takes import make_take
@@ -194,9 +195,13 @@ def test_syncnet_embeds_as_pytorch_does(syncnet, tmp_path):
     np.testing.assert_allclose(lip_sync.embed_sound(state, sound), heard, atol=1e-4)
 
 
-def test_syncnet_reads_a_checkpoint_and_refuses_others(syncnet, tmp_path):
+def test_syncnet_reads_a_checkpoint_and_refuses_others(syncnet, tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
-    torch.save(syncnet.state_dict(), tmp_path / lip_sync.SYNCNET)
+    monkeypatch.setattr(lip_sync, "_BATCH", 2)  # five windows: the last is padded
+    # As its authors' file is: of a PyTorch that kept no count of batches.
+    kept = {k: v for k, v in syncnet.state_dict().items() if "num_batches" not in k}
+    old = {"_use_new_zipfile_serialization": False}
+    torch.save(kept, tmp_path / lip_sync.SYNCNET, **old)
     net = lip_sync.SyncNet(tmp_path / lip_sync.SYNCNET)
     rng = np.random.default_rng(0)
     crops = rng.integers(0, 256, (9, 224, 224, 3), dtype=np.uint8)
@@ -247,3 +252,16 @@ def test_other_sound_is_less_in_sync():
     own = [sync_of(expert, heard[i], motion[i]).confidence for i in (0, 1)]
     other = sync_of(expert, heard[0][: 2 * count], motion[1][:count]).confidence
     assert other < np.mean(own)
+    frozen = np.broadcast_to(motion[0][0], motion[0].shape)
+    assert sync_of(expert, heard[0], frozen).confidence < 0.1 * np.mean(own)
+
+
+def test_landmark_distance_sees_frozen_and_wrong_lips():
+    """A face that trembles a little is nearer than one that stands still or says another
+    sentence; which of these is worse, distance does not tell (sync does)."""
+    own, other = (make_take(0, 7, n).neutral_motion[:60] for n in range(2))
+    own, other = (100 * x.reshape(60, 68, 3)[..., :2] for x in (own, other))  # px
+    noise = np.random.default_rng(0).normal(0, 0.3, own.shape)
+    frozen = np.broadcast_to(own[:1], own.shape)
+    assert lmd(own, own) == 0
+    assert 0 < lmd(own, own + noise) < min(lmd(own, frozen), lmd(own, other))

@@ -2,6 +2,7 @@
 they are not."""
 
 import importlib.util
+import sys
 
 import numpy as np
 import pytest
@@ -26,6 +27,17 @@ def test_what_is_not_there_is_absent_with_the_reason(monkeypatch):
     assert "[metrics]" in found.absent["identity"]
     assert networks.INCEPTION in found.absent["inception"]
     assert networks.SYNCNET in found.absent["syncnet"]
+
+
+def test_a_package_that_breaks_is_absent_with_the_reason(tmp_path, monkeypatch):
+    package = tmp_path / "torch_fidelity"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('no nms here')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "torch_fidelity", raising=False)
+    (tmp_path / networks.INCEPTION_TOO).touch()
+    found = networks.load_networks(tmp_path)
+    assert found.inception is None and "no nms here" in found.absent["inception"]
 
 
 def test_weights_that_are_named_must_be_there(tmp_path):

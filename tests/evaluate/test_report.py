@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from emogene_jax.commands.assemble import write_page
 from emogene_jax.evaluate.report import (
     MEANINGS,
     Curves,
@@ -87,6 +88,13 @@ def test_a_bare_page_is_well_formed_too(folder):
     tree = ElementTree.fromstring(index.read_text())
     assert not list(tree.iter("section"))
     assert not list(folder.glob("*.partial")) and not list(folder.glob(".*.part"))
+
+
+def test_an_avatars_page_tells_what_is_read_in_it(folder):
+    read = {"happy": {"asked": 0.875, "neutral": 0.125}}
+    write_page(folder, {"device": "a chip", "expression": read}, None)
+    rows = ElementTree.parse(folder / "index.html").iter("tr")
+    assert ["happy", "0.875", "0.125"] in [[cell.text for cell in row] for row in rows]
 
 
 def test_a_video_outside_the_folder_is_a_mistake(folder):
