@@ -20,6 +20,10 @@ from emogene_jax.landmarks import (
 from emogene_jax.rigid import project
 from emogene_jax.signals import Camera, Pose
 
+# cm, of what is seen of a head from the nose's tip back, if it looks into the camera, and
+# of what more there is to see, if it were turned by a right angle.
+_FACE, _SKULL = 11.5, 10.0
+_SHOWN = 0.05  # of the frames, that show what is learned
 HULL = 48  # nodes a side of the hull, the occupancy grid and `Rig.moving`
 
 
@@ -153,9 +157,9 @@ def condition(rig: Rig, motion):
     return np.clip(values, rig.least, rig.most)
 
 
-def head_box(rest_mesh, matte, pose: Pose, camera: Camera, margin=0.5, behind=9.0):
+def head_box(rest_mesh, matte, pose: Pose, camera: Camera, margin=0.5):
     """The head box [3], [3] in cm: as wide and high as the mattes [T, H, W] ask for, as
-    deep as a head is behind the face that was tracked."""
+    deep as the head shows itself behind the face that was tracked, where it turns."""
     middle = rest_mesh.mean(0)
     corners = []
     for t, picture in enumerate(matte):
@@ -171,20 +175,22 @@ def head_box(rest_mesh, matte, pose: Pose, camera: Camera, margin=0.5, behind=9.
         corners.append((seen - pose.translation[t]) @ pose.rotation[t])
     corners = np.concatenate([*corners, rest_mesh])
     low, high = corners.min(0) - margin, corners.max(0) + margin
-    low[2] = rest_mesh[:, 2].max() - 4.0 - behind
+    away = np.arccos(np.clip(pose.rotation[:, 2, 2], -1, 1))  # from the camera
+    low[2] = rest_mesh[:, 2].max() - _FACE - _SKULL * np.sin(np.quantile(away, 0.95))
     high[2] = rest_mesh[:, 2].max() + 1.0
     return low.astype(np.float32), high.astype(np.float32)
 
 
 def visual_hull(matte, pose: Pose, camera: Camera, low, high, size=HULL, agree=0.9):
     """Nodes [size, size, size] of the head box whose projection lies in the head matte
-    [T, H, W] uint8 in at least `agree` of the frames."""
+    [T, H, W] uint8 in at least `agree` of the frames that show them, of which there are
+    some: what is outside of nearly all pictures was never learned."""
     from scipy.ndimage import maximum_filter
 
     axes = [np.linspace(low[i], high[i], size) for i in range(3)]
     z, y, x = np.meshgrid(axes[2], axes[1], axes[0], indexing="ij")
     nodes = np.stack([x, y, z], -1).reshape(-1, 3)
-    inside = np.zeros(len(nodes))
+    inside, shown = np.zeros((2, len(nodes)))
     reach = 2 * max(1, round(0.03 * camera.size)) + 1
     for t in range(len(matte)):
         grown = maximum_filter(matte[t], reach)
@@ -193,10 +199,10 @@ def visual_hull(matte, pose: Pose, camera: Camera, low, high, size=HULL, agree=0
         )
         column, row = np.floor(pixel).astype(int).T
         seen = (column >= 0) & (column < camera.size) & (row >= 0) & (row < camera.size)
-        # What leaves the picture can't be judged by it.
-        column, row = (np.clip(v, 0, camera.size - 1) for v in (column, row))
-        inside += np.where(seen, grown[row, column] > 64, True)
-    return (inside >= agree * len(matte)).reshape(size, size, size)
+        inside[seen] += grown[row[seen], column[seen]] > 64
+        shown += seen
+    held = (inside >= agree * shown) & (shown >= _SHOWN * len(matte))
+    return held.reshape(size, size, size)
 
 
 def _ridge(x, y, strength=1e-3):
