@@ -49,6 +49,13 @@ def test_landmarks_get_exactly_their_displacement(face):
     assert np.abs(all_points[:, [10, 338, 109]]).max() < 1e-8  # the forehead's rim
 
 
+def test_a_brow_that_rises_stays_as_thick_as_it_is(face):
+    moves = np.zeros((1, 68, 3))
+    moves[0, 17:27, 1] = np.linspace(0.5, 1, 10)
+    moved = spread(moves, face)[0, list(lm.LOWER_BROWS)]
+    np.testing.assert_allclose(moved, moves[0, 17:27], atol=1e-8)
+
+
 def test_lower_lip_does_not_drag_the_upper(face):
     mesh = np.stack([face, face])
     lower = (face[:, 1] < -4) & (np.hypot(face[:, 0], face[:, 1] + 4) < 4)

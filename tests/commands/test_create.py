@@ -296,13 +296,13 @@ def test_killed_and_run_again_it_is_the_same_to_the_bit(driver, undisturbed, tmp
 
 @pytest.mark.slow
 def test_an_avatar_is_saved_before_it_is_judged_on_three_devices_too(driver, tmp_path):
-    out, three = tmp_path / "avatar", "--xla_force_host_platform_device_count=3"
+    out, three = tmp_path / "avatar", {"JAX_NUM_CPU_DEVICES": "3"}
     broken = "from emogene_jax.commands import assemble as a\n"
     broken += "a.evaluate_fields = lambda *_: 1 / 0"
-    finish(driver(out, broken, XLA_FLAGS=three), code=1)
+    finish(driver(out, broken, **three), code=1)
     assert load_avatar(out).fields.camera.size == 32
     assert not (out / "metrics.json").exists()
-    finish(driver(out, XLA_FLAGS=three))
+    finish(driver(out, **three))
     metrics = json.loads((out / "metrics.json").read_text())
     assert np.isfinite(list(metrics["psnr"].values())).all()
 

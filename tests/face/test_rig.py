@@ -164,6 +164,32 @@ def test_one_bad_matte_does_not_cut_the_head():
     assert hull[x**2 + y**2 + z**2 < 6.0**2].all()
 
 
+def test_what_no_picture_shows_is_not_of_the_head():
+    """A head that the picture's edge cuts off: what is beyond it was never learned."""
+    matte, pose, camera = ball()
+    cut = camera._replace(cy=camera.cy - 38)  # 4 px and more are beyond the upper edge
+    moved = np.roll(matte, -38, 1)
+    moved[:, -38:] = 0
+    hull = rigs.visual_hull(moved, pose, cut, np.full(3, -10.0), np.full(3, 10.0))
+    rows = hull.any((0, 2))
+    y = np.linspace(-10, 10, rigs.HULL)
+    assert rows[y < -5.5].any() and not rows[y > 4].any()
+
+
+def test_the_box_is_deeper_where_the_head_turns():
+    from emogene_jax.rigid import rotation_exp
+
+    matte, pose, camera = ball()
+    mesh = np.random.default_rng(1).uniform(-5, 5, (50, 3))
+    depth = []
+    for angle in (0.0, 0.5):
+        turned = rotation_exp(np.tile([0.0, angle, 0.0], (len(matte), 1)))
+        low, high = rigs.head_box(mesh, matte, Pose(turned, pose.translation), camera)
+        depth.append(high[2] - low[2])
+    # 10 cm behind the face, a sphere's: what shows of it grows with the angle's sine.
+    np.testing.assert_allclose(np.diff(depth), 10 * np.sin(0.5), rtol=1e-3)
+
+
 def test_the_rig_of_a_filmed_person(filmed):
     rig = measure(filmed, None).rig
     assert (rig.low < filmed.mesh.reshape(-1, 3).min(0)).all()
