@@ -16,6 +16,7 @@ from emogene_jax.media.video import write_video
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 PATIENCE = 20  # s, on a busy machine
+SETTLED = 0.5  # s, after which the browser has what a page has put into its storage
 
 
 class Page:
@@ -151,10 +152,12 @@ def test_a_session_is_clicked_through_and_survives_reloads(page, made, tmp_path,
             )
             if (number, done) == (1, 1):  # half-way: the page is closed, and opened
                 order = page.run("state.order")
+                time.sleep(SETTLED)
                 page.open()
                 assert page.run("state.order") == order
                 assert page.run("document.querySelectorAll(':checked').length") == 2
         page.click("#next")
+    time.sleep(SETTLED)
     page.open()
     assert page.run("byId('end').hidden") is False
     fits()

@@ -3,6 +3,7 @@
 import gc
 import re
 import weakref
+from functools import partial
 from typing import NamedTuple
 
 import chex
@@ -58,6 +59,7 @@ def ball_rig():
     return Rig(*(jnp.asarray(x, jnp.float32) for x in (*arrays, *planes)))
 
 
+@partial(jax.jit, static_argnums=(0, 3))
 def dense_march(field, rig, rays, samples=800):
     """Equal steps from one end of the box to the other."""
     near, far = occupancy.box_interval(rays, rig.low, rig.high)
@@ -96,7 +98,8 @@ def test_few_placed_samples_see_what_a_dense_march_sees(ball_rig, skin):
     field, grid = balls(ball_rig, skin)
     rays, _ = whole_picture(48)
     state = field.apply(None, ball_rig, None, method="frame")
-    colour, alpha, _ = march(field, None, ball_rig, grid, state, rays, 24)
+    marched = jax.jit(march, static_argnums=(0, 6))
+    colour, alpha, _ = marched(field, None, ball_rig, grid, state, rays, 24)
     true_colour, true_alpha = dense_march(field, ball_rig, rays)
     assert true_alpha.max() > 0.99 and true_alpha.min() < 0.01
     for mine, true in ((colour, true_colour), (alpha, true_alpha)):

@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from emogene_jax.emotion_to_video.draw import drawable
@@ -91,12 +90,12 @@ def test_a_torsos_code_is_the_head_now_and_where_it_is_itself():
 
 def test_a_torso_is_seen_where_it_has_moved(untrained):
     rng = np.random.default_rng(0)
-    field, variables = TorsoField(TINY), {"params": untrained.torso}
+    seen, variables = jax.jit(TorsoField(TINY).apply), {"params": untrained.torso}
     place = jnp.asarray(rng.uniform(0.3, 0.7, (1, 9, 2)), jnp.float32)
     code, head = jnp.zeros((1, 12)), jnp.zeros((1, 9, 4))
-    still = field.apply(variables, code, jnp.zeros((1, 6)), place, head)
+    still = seen(variables, code, jnp.zeros((1, 6)), place, head)
     motion = jnp.asarray([[0, 0, 0, 0, 0.1, -0.05]], jnp.float32)
-    moved = field.apply(variables, code, motion, place - motion[:, None, 4:], head)
+    moved = seen(variables, code, motion, place - motion[:, None, 4:], head)
     for one, other in zip(still, moved, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
@@ -163,11 +162,12 @@ def test_what_the_head_hides_is_not_asked_for(filmed, untrained, resident):
         "head_matte": np.full_like(resident["head_matte"], 255),
         "neck": np.zeros_like(resident["neck"]),  # it ends nowhere
     }
-    batch = part.sample(
+    batch = jax.jit(part.sample)(
         jax.tree.map(jnp.asarray, hidden), jax.random.key(1), jnp.int32(0)
     )
 
     def loss(params):
         return part.loss(params, {}, None, batch, jax.random.key(2), 0)[0]
 
-    assert optax.tree.norm(jax.grad(loss)(untrained.torso)) == 0
+    gradient = jax.device_get(jax.jit(jax.grad(loss))(untrained.torso))
+    assert all(not leaf.any() for leaf in jax.tree.leaves(gradient))
