@@ -88,8 +88,7 @@ def dense_march(field, params, rig, state, rays, samples):
     No occupancy grid; only outside of the hull, of which a field learns nothing, there
     is nothing."""
     near, far = box_interval(rays, rig.low, rig.high)
-    passed = (far - near)[..., None] * jnp.linspace(0, 1, samples + 1)
-    edges = jnp.stack([near[..., None] + passed, passed])
+    edges = near[..., None] + (far - near)[..., None] * jnp.linspace(0, 1, samples + 1)
 
     def ask(points):
         points = step_back(rig, state, points)

@@ -189,12 +189,12 @@ CHANGES = {
     | common.TINY_WORLD
     | {
         "model.hidden": 16,
-        "model.encoder_layers": 2,
+        "model.encoder_layers": 1,
         "model.decoder_layers": 1,
         "model.condition": 16,
         "model.flow_hidden": 8,
         "model.flow_layers": 1,
-        "model.flow_blocks": 2,
+        "model.flow_blocks": 1,
         "batch.batch_size": 8,
         "batch.frames": (20,),
     },

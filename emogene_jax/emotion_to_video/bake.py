@@ -94,7 +94,7 @@ def render_head(field, params, rig, baked, pose, camera, corner, side, samples):
         edges = occupancy.place_edges(met[:, number], *ends, samples)
         rows, columns = at[number].T[:, :, None] + inside[:, None]
         view = pixel_rays(rows.reshape(-1), columns.reshape(-1), *pose, camera)
-        edges = edges.repeat(block**2, 1)
+        edges = edges.repeat(block**2, 0)
         layer = look(field, params, rig, baked, view, edges)
         layer = layer.reshape(count, block**2, 4)
         return jax.lax.dynamic_update_slice(made, layer, (turn * count, 0, 0))
@@ -133,8 +133,8 @@ def maximum_around(seen, reach):
 
 
 def look(field, params, rig, baked: Baked, view: Rays, edges):
-    """What rays [R, 3] see between edges [2, R, N + 1] cm: [R, 4], premultiplied colour
-    and alpha."""
+    """What rays [R, 3] see between edges [R, N + 1] cm: [R, 4], premultiplied colour and
+    alpha."""
     view = Rays(view.origins[None], view.directions[None])
 
     def ask(points):
@@ -143,7 +143,7 @@ def look(field, params, rig, baked: Baked, view: Rays, edges):
             {"params": params}, rig, baked.planes, points, method="baked_face"
         )
 
-    seen, alpha, _ = gather(view, edges[:, None], ask)
+    seen, alpha, _ = gather(view, edges[None], ask)
     seen = (seen, alpha, view.directions)
     colour = field.apply({"params": params}, *seen, method="colour")
     return jnp.concatenate([colour, alpha[..., None]], -1)[0]

@@ -30,14 +30,12 @@ def place_edges(density, near, far, count, key=None):
     """Edges of `count` intervals on each ray, crowded where light is stopped.
 
     Args:
-        density: [N, ...] per cm in N equal bins between near and far; 0 where there can be
-            nothing.
+        density: [N, ...] per cm in N equal bins between near and far.
         near, far: [...] cm.
         key: jitters the edges (training); None = deterministic.
 
     Returns:
-        [2, ..., count + 1] cm, ascending: the edges, and how much of the ray before each
-        of them may hold something.
+        [..., count + 1] cm, ascending.
     """
     density = jax.lax.stop_gradient(density)
     bins = len(density)
@@ -47,8 +45,7 @@ def place_edges(density, near, far, count, key=None):
     # A neighbour's weight guards against a surface that the grid puts one bin off.
     padded = jnp.pad(weight, [(1, 1)] + [(0, 0)] * (weight.ndim - 1), mode="edge")
     weight = jnp.maximum(jnp.maximum(padded[:-2], padded[2:]), weight)
-    holds = density > 0
-    weight = jnp.where(holds, weight + 2e-3, 0.0) + 1e-5
+    weight = jnp.where(density > 0, weight + 2e-3, 0.0) + 1e-5
     before = _sum_before(weight)
     total = before[-1] + weight[-1]
     shift = 0.0
@@ -58,9 +55,7 @@ def place_edges(density, near, far, count, key=None):
     def edge(part):
         # As far as it takes for the weights to add up to that part of all of them.
         aim = jnp.clip(part + shift, 0.0, 1.0) * total
-        passed = jnp.clip((aim - before) / weight, 0.0, 1.0)
-        held = jnp.where(holds, passed, 0.0)
-        return jnp.stack([near + width * passed.sum(0), width * held.sum(0)])
+        return near + width * jnp.clip((aim - before) / weight, 0.0, 1.0).sum(0)
 
     def edges():
         return jnp.stack([edge(part) for part in np.arange(count + 1) / count], -1)

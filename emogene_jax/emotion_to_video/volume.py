@@ -64,24 +64,21 @@ def look_along(rays, near, far, there):
 
 
 def gather(rays, edges, ask):
-    """What rays [B, R, 3] meet in the intervals between edges.
+    """What rays [B, R, 3] meet in the intervals between edges [B, R, N + 1] cm.
 
     Args:
-        edges: [2, B, R, N + 1] cm (occupancy.place_edges). Where nothing can be the field
-            was never seen, and what it says there does not count.
         ask: points [B, R * N, 3] of the frames' head space -> density [B, R * N] per cm,
             features [B, R * N, F].
 
     Returns:
         features [B, R, F] premultiplied, alpha [B, R], mean distance [B, R] cm.
     """
-    edges, before = edges
     middle = 0.5 * (edges[..., 1:] + edges[..., :-1])
     points = along(rays, middle)
     shape = points.shape[:-1]
     density, features = ask(points.reshape(len(points), -1, 3))
     features = features.reshape(*shape, -1)
-    seen, alpha, weights = composite(density.reshape(shape), features, jnp.diff(before))
+    seen, alpha, weights = composite(density.reshape(shape), features, jnp.diff(edges))
     return seen, alpha, (weights * middle).sum(-1) / (alpha + 1e-6)
 
 
