@@ -172,6 +172,16 @@ def test_configs_are_part_of_the_package(installed, tmp_path):
     assert run.stdout.strip().endswith("__init__.py"), run.stderr
 
 
+def test_weights_and_pages_are_part_of_the_package():
+    patterns = re.findall(r'"(\*/\*\.\w+)"', (ROOT / "setup.py").read_text())
+    package = ROOT / "emogene_jax"
+    files = [path for path in package.rglob("*") if path.is_file()]
+    files = [path for path in files if path.suffix not in (".py", ".pyc")]
+    assert {path.suffix for path in files} >= {".tflite", ".safetensors", ".html"}
+    for path in files:
+        assert any(path.relative_to(package).match(one) for one in patterns), path
+
+
 def _make(tmp_path, target, **variables):
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
