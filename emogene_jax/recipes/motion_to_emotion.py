@@ -9,7 +9,8 @@ import numpy as np
 
 from emogene_jax import parallel
 from emogene_jax.configs import motion_to_emotion as generic
-from emogene_jax.folders import cache_folder
+from emogene_jax.folders import cache_folder, digest
+from emogene_jax.motion_to_emotion.expressions import emotion_displacement
 from emogene_jax.motion_to_emotion.pairs import (
     facial_action_pairs,
     own_emotion_pairs,
@@ -26,10 +27,12 @@ from emogene_jax.recipes.recipe import (
     records,
     train_recipe,
 )
-from emogene_jax.signals import UserError, landmarks_to_motion
+from emogene_jax.signals import EMOTIONS, UserError, landmarks_to_motion
 from emogene_jax.train import checkpoint
 
-VERSION = 5  # of what the built-in model learns from
+VERSION = (
+    6  # of what the built-in model learns from, beside its config and its emotions
+)
 FACIAL_ACTIONS = "facial_actions"
 
 
@@ -115,7 +118,10 @@ def person_deformation(workdir, portrait: Portrait) -> dict:
 
 
 def _built_in() -> dict:
-    place = cache_folder() / f"deformation-{VERSION}"
+    config = generic.get_config("generic")
+    shown = [emotion_displacement(name).tobytes() for name in EMOTIONS]
+    known = digest(f"{VERSION} {config.to_json_best_effort()}".encode(), *shown)
+    place = cache_folder() / f"deformation-{known}"
     if not place.is_dir():
         if parallel.host()[1] > 1:
             raise UserError(
@@ -123,7 +129,6 @@ def _built_in() -> dict:
                 "motion_to_emotion:generic first, and name its work directory by "
                 "--config.frozen.deformation"
             )
-        config = generic.get_config("generic")
         place.parent.mkdir(parents=True, exist_ok=True)
         # Made beside it, and moved there when whole: a sweep's runs start together.
         with tempfile.TemporaryDirectory(dir=place.parent) as folder:
