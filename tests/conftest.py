@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jaxlib
 
-# jaxlib 0.11 knows no other, and ends where it is told a flag that it does not know.
+# Later ones (0.12 for sure) know no other, and end where they are told of an unknown flag.
 OTHER_EMITTERS = jaxlib.__version__ < "0.11"
 
 os.environ["XLA_FLAGS"] = " ".join(

@@ -26,15 +26,6 @@ from emogene_jax.face.tracking import open_tracker
 from emogene_jax.signals import UserError
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-# Which classes count as an emotion.
-READ_AS = {
-    "angry": ("angry", "disgust"),
-    "disgust": ("angry", "disgust"),
-    "fear": ("fear", "surprise"),
-    "happy": ("happy",),
-    "sad": ("sad",),
-    "surprise": ("fear", "surprise"),
-}
 # What is told apart: classes that it takes for each other are one.
 GROUPS = (
     ("angry", "disgust"),
@@ -43,6 +34,12 @@ GROUPS = (
     ("sad",),
     ("neutral",),
 )
+# Which classes count as an emotion.
+READ_AS = {
+    name: next(group for group in GROUPS if name in group)
+    for name in CLASSES
+    if name != "neutral"
+}
 VARIABLE = "EMOGENE_EXPRESSION_MODEL"
 MODEL_SHA256 = "59534287fdfb125e30a94400296c25ea9f5d706fca93dd8adbbbed916799ea0e"
 _INPUT = 64  # px, a grey face

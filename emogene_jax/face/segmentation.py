@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emogene_jax.face.tracking import import_mediapipe, quiet_libraries
+from emogene_jax.face.tracking import as_image, import_mediapipe, quiet_libraries
 
 SIDE = 256  # px of what the network sees, and says
 _MODEL = Path(__file__).with_name("selfie_segmentation.tflite")
@@ -28,11 +28,7 @@ def open_segmenter():
     ):
 
         def segment(picture: np.ndarray) -> np.ndarray:
-            image = mediapipe.Image(
-                image_format=mediapipe.ImageFormat.SRGB,
-                data=np.ascontiguousarray(picture),
-            )
-            (likely,) = network.segment(image).confidence_masks
+            (likely,) = network.segment(as_image(mediapipe, picture)).confidence_masks
             return likely.numpy_view()[..., 0].copy()
 
         yield segment

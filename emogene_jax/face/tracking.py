@@ -119,6 +119,12 @@ def import_mediapipe():
     return mediapipe, BaseOptions, vision
 
 
+def as_image(mediapipe, picture: np.ndarray):
+    """A picture [H, W, 3] uint8 as mediapipe takes it."""
+    pixels = np.ascontiguousarray(picture)
+    return mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=pixels)
+
+
 @contextlib.contextmanager
 def quiet_libraries():
     """Keeps what C++ libraries write to stderr from people: they would look for the one
@@ -171,11 +177,7 @@ def _tracker(model, faces):
 
     def track(picture):
         height, width = picture.shape[:2]
-        image = mediapipe.Image(
-            image_format=mediapipe.ImageFormat.SRGB,
-            data=np.ascontiguousarray(picture),
-        )
-        result = landmarker.detect(image)
+        result = landmarker.detect(as_image(mediapipe, picture))
         points = [
             np.array([(p.x, p.y, p.z) for p in face]) * [width, height, width]
             for face in result.face_landmarks

@@ -86,11 +86,10 @@ def _people(cv2, segment, frames, points) -> np.ndarray:
 
 
 def _face_frame(points: np.ndarray):
-    """(chin [2], right [2], up [2], width, height) of a face [478, 2], in px."""
-    chin, top = points[152], points[10]
-    right = points[454] - points[234]
-    width, height = np.linalg.norm(right), np.linalg.norm(top - chin)
-    return chin, right / width, (top - chin) / height, width, height
+    """(chin [2], right [2], up [2], width) of a face [478, 2], in px."""
+    chin, right = points[152], points[454] - points[234]
+    up, width = points[10] - chin, np.linalg.norm(right)
+    return chin, right / width, up / np.linalg.norm(up), width
 
 
 def _one_of(cv2, mask: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -128,14 +127,13 @@ def above_jaw(cv2, points: np.ndarray, size: int) -> np.ndarray:
     """[size, size] in [0, 1]: 1 above the jaw line, which runs level beside the ears, as
     far as hair does, and from there up, above shoulders."""
     jaw = points[list(lm.JAW_LINE)]
-    chin, right, up, width, _ = _face_frame(points)
+    chin, right, up, width = _face_frame(points)
     # The mesh ends a little inside the cheeks' contour.
     jaw = jaw + 0.08 * ((jaw - chin) @ right)[:, None] * right
-    beside = _HAIR * width * right
-    away = 3 * width * right
-    left, right = jaw[0] - beside, jaw[-1] + beside
-    above = [right + away + 3 * width * up, left - away + 3 * width * up]
-    polygon = np.concatenate([[left], jaw, [right], above])
+    beside, away, high = (share * width for share in (_HAIR * right, 3 * right, 3 * up))
+    ends = [jaw[0] - beside, jaw[-1] + beside]
+    above = [ends[1] + away + high, ends[0] - away + high]
+    polygon = np.concatenate([ends[:1], jaw, ends[1:], above])
     mask = np.zeros((size, size), np.float32)
     # Sixteenths of a pixel; OpenCV's pixel centres are whole numbers.
     fixed = np.round((polygon - 0.5) * 16).astype(np.int32)

@@ -30,9 +30,8 @@ from emogene_jax.recipes.recipe import (
 from emogene_jax.signals import EMOTIONS, UserError, landmarks_to_motion
 from emogene_jax.train import checkpoint
 
-VERSION = (
-    6  # of what the built-in model learns from, beside its config and its emotions
-)
+# Of what the built-in model learns from, beside its config and its emotions.
+VERSION = 6
 FACIAL_ACTIONS = "facial_actions"
 
 

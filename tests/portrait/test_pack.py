@@ -1,6 +1,7 @@
 """A prepared portrait comes back as it was saved, and damage is told in a line."""
 
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -60,6 +61,13 @@ def portrait():
 
 
 @pytest.fixture
+def one_moment(monkeypatch):
+    """A zip tells when each of its parts was written, to two seconds."""
+    moment = time.localtime()
+    monkeypatch.setattr(time, "localtime", lambda *_: moment)
+
+
+@pytest.fixture
 def folder(portrait, tmp_path):
     save_portrait(portrait, tmp_path / "saved")
     return tmp_path / "saved"
@@ -101,7 +109,7 @@ def test_pictures_can_be_left_out(portrait, folder):
     np.testing.assert_array_equal(loaded.background, portrait.background)
 
 
-def test_pictures_coded_before_come_out_alike(portrait, folder, tmp_path):
+def test_pictures_coded_before_come_out_alike(one_moment, portrait, folder, tmp_path):
     pictures = portrait.frames, portrait.head_matte, portrait.torso_matte
     parts = ([p[a:b] for p in pictures] for a, b in stretches(portrait.clip))
     bare = portrait._replace(**no_pictures(7))
