@@ -2,6 +2,7 @@
 shared data is, and what is made once for all tests: a small filmed character, and an
 avatar of it."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -10,6 +11,14 @@ import jaxlib
 
 # Later ones (0.12 for sure) know no other, and end where they are told of an unknown flag.
 OTHER_EMITTERS = jaxlib.__version__ < "0.11"
+
+# Tracing makes millions of objects that stay: looking for garbage among them after each 700
+# takes a tenth of a test's time.
+gc.set_threshold(100_000)
+
+# Tests' products are small: more threads would only wait for them, turning on a core that
+# another worker needs.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 os.environ["XLA_FLAGS"] = " ".join(
     [
