@@ -1,6 +1,8 @@
 """`emogene create`: what is held out stays out; what was decided stays decided; killed and
 run again, the same avatar; and nothing is ever lost."""
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -23,6 +25,7 @@ from emogene_jax.signals import UserError
 from emogene_jax.train import checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
+TINY = Path(__file__).with_name("tiny_create.py")
 REQUEST = {"sources": [["a.mp4", "1"]], "size": 64, "crop": [1, 2, 3]}
 HUBERT = {"type": "hubert", "channels": 16, "model": "x", "sha256": "0" * 16}
 
@@ -165,70 +168,38 @@ def test_how_much_is_held_out_is_the_portraits_own(filmed, tmp_path, capsys):
     assert decided["hindsight"] in capsys.readouterr().out
 
 
-# Trainings of seconds; of a person who was filmed happy, so that own emotions are learned.
-DRIVER = """
-import sys
-from emogene_jax.commands import create
-from emogene_jax.evaluate import reconstruction
+@pytest.fixture(scope="module")
+def tiny_create(tmp_path_factory):
+    """tiny_create.py, with a cache of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMOGENE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.syspath_prepend(str(TINY.parent))
+        import tiny_create
 
-configs = create.stage_config
-def longer(stage, arg, changes):
-    more = {"head": {"train.steps": 60, "train.ckpt_steps": 20, "train.val_steps": 60},
-            "motion_to_emotion": {"train.steps": 20, "train.ckpt_steps": 20}}
-    return configs(stage, arg, changes | more.get(stage, {}))
-create.stage_config = longer
-def fail(*_):
-    raise create.UserError("rendered frames: a face in 0 of 10 frames")
-reconstruction.landmark_distance = fail
-if len(sys.argv) > 5:
-    exec(sys.argv[5])
-create.create([sys.argv[1]], sys.argv[2], holdout_seconds=0.4, preset="tiny",
-              audio_to_motion=sys.argv[3], deformation=sys.argv[4])
-"""
+        yield tiny_create
+    del sys.modules["tiny_create"]
 
 
 @pytest.fixture(scope="module")
-def driver(filmed, person, tmp_path_factory):
-    """Starts a tiny `create` of the character into a folder; a process."""
+def inputs(filmed, person, tmp_path_factory):
+    """The character's portrait, a voice and a deformation model."""
     folder = tmp_path_factory.mktemp("create")
-    (folder / "driver.py").write_text(DRIVER)
     save_portrait(filmed, folder / "data")
     voice, sizes = person.audio_to_motion, person.info["audio_to_motion"]
     config = {"model": sizes, "content": LOG_MEL}
     trained = voice["params"], voice["aux"]
     checkpoint.write(folder / "voice", *trained, {"config": config})
     checkpoint.write(folder / "deformation", person.deformation, {}, {})
-    variables = os.environ | {
-        "EMOGENE_CACHE": str(folder / "cache"),
-        "PYTHONPATH": str(ROOT),
-        "JAX_PLATFORMS": "cpu",
-    }
-
-    def start(out, code="", **more):
-        parts = ("driver.py", "data", None, "voice", "deformation")
-        words = [out if part is None else folder / part for part in parts]
-        return subprocess.Popen(
-            [sys.executable, *map(str, words), code],
-            env=variables | more,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    return start
-
-
-def finish(process, code=0):
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == code, output
-    return output
+    return [str(folder / name) for name in ("data", "voice", "deformation")]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(driver, filmed, tmp_path_factory):
-    out = tmp_path_factory.mktemp("undisturbed") / "avatar"
-    told = finish(driver(out))
-    assert f"head: config head:tiny,size=32,frames={len(filmed.clip) - 10}\n" in told
+def undisturbed(tiny_create, inputs, filmed, tmp_path_factory):
+    out, told = tmp_path_factory.mktemp("undisturbed") / "avatar", io.StringIO()
+    with contextlib.redirect_stdout(told):
+        tiny_create.run(out, *inputs)
+    expected = f"head: config head:tiny,size=32,frames={len(filmed.clip) - 10}\n"
+    assert expected in told.getvalue()
     return out
 
 
@@ -260,9 +231,7 @@ def test_what_cant_be_judged_is_absent_with_its_reason(undisturbed):
 
 
 @pytest.mark.slow
-def test_a_training_by_hand_and_assemble_give_the_same_bits(
-    undisturbed, driver, tmp_path
-):
+def test_a_training_by_hand_and_assemble_give_the_same_bits(undisturbed, tmp_path):
     """What create wrote down is what `emogene assemble` makes the same avatar of."""
     parts = json.loads((undisturbed / ".work" / create.DECIDED).read_text())["parts"]
     out = tmp_path / "assembled"
@@ -275,17 +244,22 @@ def test_a_training_by_hand_and_assemble_give_the_same_bits(
 
 
 @pytest.mark.slow
-def test_killed_and_run_again_it_is_the_same_to_the_bit(driver, undisturbed, tmp_path):
+def test_killed_and_run_again_it_is_the_same_to_the_bit(
+    tiny_create, inputs, undisturbed, tmp_path
+):
     out = tmp_path / "avatar"
     checkpoints = out / ".work" / "head" / "checkpoints"
-    process = driver(out)
+    variables = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    with (tmp_path / "told.txt").open("w") as told:
+        command = [sys.executable, TINY, out, *inputs]
+        process = subprocess.Popen(command, env=variables, stdout=told, stderr=told)
     while process.poll() is None and not (checkpoints / "20").is_dir():
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    told = (tmp_path / "told.txt").read_text
+    assert process.wait() == -signal.SIGKILL, told()
     assert not (out / "avatar.json").exists() and not (out / ".work" / "torso").exists()
-    finish(driver(out))
+    tiny_create.run(out, *inputs)
     for name in ("fields", "person"):
         again, once = (
             (folder / f"{name}.safetensors").read_bytes()
@@ -295,19 +269,23 @@ def test_killed_and_run_again_it_is_the_same_to_the_bit(driver, undisturbed, tmp
 
 
 @pytest.mark.slow
-def test_an_avatar_is_saved_before_it_is_judged_on_three_devices_too(driver, tmp_path):
-    out, three = tmp_path / "avatar", {"JAX_NUM_CPU_DEVICES": "3"}
-    broken = "from emogene_jax.commands import assemble as a\n"
-    broken += "a.evaluate_fields = lambda *_: 1 / 0"
-    finish(driver(out, broken, **three), code=1)
+def test_an_avatar_is_saved_before_it_is_judged_on_three_devices_too(
+    tiny_create, inputs, use_devices, tmp_path, monkeypatch
+):
+    use_devices(3)
+    out = tmp_path / "avatar"
+    with monkeypatch.context() as broken, pytest.raises(ZeroDivisionError):
+        broken.setattr(assembling, "evaluate_fields", lambda *_: 1 / 0)
+        tiny_create.run(out, *inputs)
     assert load_avatar(out).fields.camera.size == 32
     assert not (out / "metrics.json").exists()
-    finish(driver(out, **three))
+    tiny_create.run(out, *inputs)
     metrics = json.loads((out / "metrics.json").read_text())
     assert np.isfinite(list(metrics["psnr"].values())).all()
 
 
-def test_a_finished_avatar_returns_at_once(driver, undisturbed):
+def test_a_finished_avatar_returns_at_once(tiny_create, inputs, undisturbed, capsys):
     before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*")}
-    assert "nothing to do" in finish(driver(undisturbed))
+    tiny_create.run(undisturbed, *inputs)
+    assert "nothing to do" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*")} == before
