@@ -3,7 +3,10 @@ README.md tells to do with one."""
 
 import itertools
 import json
+import os
 import re
+import subprocess
+import sys
 import wave
 from pathlib import Path
 from xml.etree import ElementTree
@@ -27,11 +30,17 @@ LEAST_APART = 0.004
 
 @pytest.fixture(scope="module")
 def tiny_demo(tmp_path_factory) -> Path:
-    """The folder of `emogene demo --preset tiny`."""
+    """The folder of `emogene demo --preset tiny`, in a process of its own."""
     folder = tmp_path_factory.mktemp("tiny") / "demo"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EMOGENE_CACHE", str(folder.parent / "cache"))
-        assert cli.main(["demo", "--preset", "tiny", "--out", str(folder)]) == 0
+    command = [sys.executable, "-m", "emogene_jax.cli", "demo", "--preset", "tiny"]
+    run = subprocess.run(
+        [*command, "--out", str(folder)],
+        env=os.environ | {"EMOGENE_CACHE": str(folder.parent / "cache")},
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
     return folder
 
 
