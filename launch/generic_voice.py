@@ -7,9 +7,7 @@ validation/. First the principal components of what is heard in train/ are found
 three rounds, clips are extracted, and `lip_sync:generic` and `audio_to_motion:generic` are
 trained on their records: of clips as they were filmed; with sound brought to its picture
 where the first round's models find it two frames off or more; to the frame. (At once to the
-frame, and what most clips are off by is kept.) In the last round synthetic speakers that
-close their lips at every p, b and m are learned from as well (corpora/lessons.py): that
-wants flite. The results replace
+frame, and what most clips are off by is kept.) The results replace
 speech_embedding_components.safetensors in emogene_jax/audio/, generic.safetensors and
 lip_sync.safetensors in emogene_jax/audio_to_motion/.
 """
@@ -24,15 +22,11 @@ from emogene_jax.audio.load import load_audio
 from emogene_jax.audio.speech_embedding import write_components
 from emogene_jax.audio_to_motion.generic import EXPERT_FILE, FILE, write_built_in
 from emogene_jax.corpora.corpus import find_clips
-from emogene_jax.corpora.lessons import write_lessons
 from emogene_jax.corpora.portrait_videos import CORPUS
 from emogene_jax.recipes.audio_to_motion import expert_of, voice_of
 
 # Frames from which on a round corrects; in the first there is no model to tell.
 LATE_FROM = (1, 2, 1)
-# Of flite's voices two; the others are whom benchmarks/closing.py asks.
-SPEAKERS = ("awb", "kal")
-LESSONS = Path(__file__).with_name("lessons.txt")
 
 
 def main(folder: str, work: Path, more: list[str]) -> None:
@@ -49,11 +43,6 @@ def main(folder: str, work: Path, more: list[str]) -> None:
         if number > 1:
             asked += ["--seen", work / "clips-1"]
         run("emogene_jax.corpora.extract", *asked)
-        if number == len(LATE_FROM):
-            voice = voice_of(work / f"audio_to_motion-{number - 1}")
-            texts = LESSONS.read_text(encoding="utf-8").splitlines()
-            write_lessons(voice, SPEAKERS, texts, clips)
-            run("emogene_jax.corpora.extract", *asked)  # their records as well
         data = clips / "records"
         for stage, file, read in (
             ("lip_sync", EXPERT_FILE, expert_of),

@@ -208,7 +208,8 @@ def _errors(model: AudioToMotion, weights, made, batch) -> dict:
         "motion": squared_error(*both, mask, weights),
         "continuity": continuity(*both, mask, weights),
         "shape": squared_error(*shapes, mask, 1.0),
-        "closing": squared_error(*lips, mask, 1.0),
+        "closing": squared_error(*lips, mask, 1.0)
+        + squared_error(jnp.minimum(*lips), lips[1], mask, 1.0),
     }
 
 
