@@ -181,9 +181,11 @@ def _resident(devices, config, stage, data, frozen):
 
 
 def _streamed(devices, config, stage, batch, frozen):
-    """A step on a batch that comes from the host, as train.loop makes it."""
+    """Steps on batches that come from the host, as train.loop makes them."""
     transform, step = _steps(config, stage)
     with parallel.compiling_for(devices):
-        feed = Streamed(step, None, parallel.replicate(frozen), False)
+        many = config.train.scan_steps
+        feed = Streamed(step, None, parallel.replicate(frozen), False, many)
         state = _state(config, stage, transform, batch)
-        return feed.program.lower(state, feed.frozen, parallel.shard_batch(batch))
+        batches = (parallel.shard_batch(batch),) * many
+        return feed.program.lower(state, feed.frozen, batches, jnp.int32(many))

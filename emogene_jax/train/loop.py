@@ -94,7 +94,8 @@ def train(
       stage: what to train.
       workdir: checkpoints and curves. One that is finished returns at once.
       steps: of the whole training; `…_steps`: how often, and `scan_steps` how many at
-        most run per dispatch (resident data only).
+        most run per dispatch (of batches from the host, on an accelerator only: as many
+        of them wait there).
       batch_source: resident arrays, or `batches(start_step)` (see the module).
       optimizer: learning rates and clipping.
       ema: decay of the moving average of the parameters; None = no average.
@@ -125,7 +126,9 @@ def train(
     step = make_step(packed_stage(stage) if packed else stage, transform, ema)
     frozen = parallel.replicate(frozen)
     if callable(batch_source):
-        scan_steps, feed = 1, Streamed(step, batch_source, frozen, deterministic)
+        # As for Resident, a CPU has no use for a loop.
+        scan_steps = scan_steps if packed else 1
+        feed = Streamed(step, batch_source, frozen, deterministic, scan_steps)
     else:
         feed = Resident(step, stage, batch_source, frozen, deterministic)
     init_key, run_key = jax.random.split(jax.random.key(seed))
@@ -191,8 +194,8 @@ def _loop(
     while step < plan.steps:
         stop = plan.stop(step)
         with trace.dispatch(step):
-            state, report = feed.advance(state, stop)
-            reports.add(step, report)
+            state, made = feed.advance(state, stop)
+            reports.add(step, made)
         step = stop
         speed.begin(step, feed.waited)  # only now: the first dispatch compiles
         if progress:
@@ -223,25 +226,26 @@ def _loop(
 
 
 class _Reports:
-    """Metrics on their way from the devices, read one dispatch late.
+    """Metrics on their way from the devices, read one turn of the loop late.
 
     So the host prepares the next dispatch while the devices work on the last.
     """
 
     def __init__(self, label: str):
         self.latest: dict[str, float] = {}
-        self._label, self._pending = label, []
+        self._label, self._pending = label, (0, [])
         self._sums: dict[str, float] = {}
         self._count = 0
 
-    def add(self, step: int, report: dict) -> None:
-        """Takes the report of the dispatch that began at `step`; reads the last one."""
+    def add(self, step: int, reports: list[dict]) -> None:
+        """Takes the reports on what began at `step`; reads those before."""
         self.check()
-        self._pending = [(step, report)]
+        self._pending = step, reports
 
     def check(self) -> None:
         """Reads what is on its way, and stops a training that diverged."""
-        for step, report in self._pending:
+        step, reports = self._pending
+        for report in reports:
             report = jax.device_get(report)
             done = int(report["steps"])
             if not report["finite"]:
@@ -255,7 +259,8 @@ class _Reports:
                 self._sums[name] = self._sums.get(name, 0.0) + value
             self._count += done
             self.latest = {"loss": sums["loss"] / done}
-        self._pending = []
+            step += done
+        self._pending = 0, []
 
     def mean(self) -> dict[str, float]:
         """Each metric's mean since the last call."""
