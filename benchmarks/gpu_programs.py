@@ -25,7 +25,7 @@ from emogene_jax.emotion_to_video.torso_stage import torso_stage
 from emogene_jax.pose.code import CODES
 from emogene_jax.pose.torso import MOTION
 from emogene_jax.recipes.run import stage_config
-from emogene_jax.train.feed import Resident, Streamed
+from emogene_jax.train.feed import Resident, Streamed, whole
 from emogene_jax.train.packed import packed_stage, packed_state
 from emogene_jax.train.state import Optimizer, init_state, make_optimizer, make_step
 
@@ -83,7 +83,8 @@ def vae(devices, tiny: bool):
     expert_config = _config("lip_sync", tiny)
     model, expert = AudioToMotion(**config.model), LipSync(**expert_config.model)
     batch = _clips(config)
-    params, aux = jax.eval_shape(lip_sync_stage(expert).init, jax.random.key(0), batch)
+    init, key = lip_sync_stage(expert).init, jax.random.key(0)
+    params, aux = jax.eval_shape(init, key, whole(batch))
     made = audio_to_motion_stage(model, expert, **config.stage.to_dict())
     return _streamed(devices, config, made, batch, {"params": params, "aux": aux})
 
@@ -141,7 +142,7 @@ def _clips(config) -> dict:
     """A batch of clips of HuBERT-large's size."""
     clips, frames = config.batch.batch_size, config.batch.frames[0]
     shapes = {
-        "content": ((2 * frames, 1024), np.float32),
+        "content": ((2 * frames, 1024), np.float16),
         "f0": ((2 * frames,), np.float32),
         "blink": ((frames,), np.int32),
         "motion": ((frames, 204), np.float32),
@@ -184,8 +185,9 @@ def _streamed(devices, config, stage, batch, frozen):
     """Steps on batches that come from the host, as train.loop makes them."""
     transform, step = _steps(config, stage)
     with parallel.compiling_for(devices):
-        many = config.train.scan_steps
+        # As few as are a loop: what is done once a dispatch would count as a step's.
+        many = 2
         feed = Streamed(step, None, parallel.replicate(frozen), False, many)
-        state = _state(config, stage, transform, batch)
+        state = _state(config, stage, transform, whole(batch))
         batches = (parallel.shard_batch(batch),) * many
         return feed.program.lower(state, feed.frozen, batches, jnp.int32(many))

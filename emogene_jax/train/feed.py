@@ -27,7 +27,7 @@ class Streamed:
 
     def __init__(self, step, batches, frozen, deterministic, scan_steps=1):
         def one(state, frozen, batch):
-            state, metrics = step(state, frozen, parallel.spread(batch))
+            state, metrics = step(state, frozen, parallel.spread(whole(batch)))
             return state, _report(metrics)
 
         def many(state, frozen, batches, count):
@@ -53,7 +53,7 @@ class Streamed:
 
     def example(self) -> Batch:
         """A batch, for its shapes."""
-        batch = next(iter(self._batches(0)))
+        batch = whole(next(iter(self._batches(0))))
         self.rows = _rows(batch) * parallel.host()[1]
         return batch
 
@@ -168,6 +168,13 @@ def _loop(one, state: TrainState, stop) -> tuple[TrainState, dict]:
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     total = zero | {"finite": jnp.array(True)}
     return jax.lax.while_loop(unfinished, body, (state, total))
+
+
+def whole(batch: Batch) -> Batch:
+    """A batch as a stage wants it: halves are for the way to the devices alone."""
+    return jax.tree.map(
+        lambda x: x.astype(np.float32) if x.dtype == np.float16 else x, batch
+    )
 
 
 def _report(metrics: dict) -> dict:

@@ -18,7 +18,7 @@ from emogene_jax import parallel
 from emogene_jax.signals import Stage, UserError
 from emogene_jax.train.board import Board
 from emogene_jax.train.checkpoint import open_checkpoints
-from emogene_jax.train.feed import Batch, Resident, Streamed
+from emogene_jax.train.feed import Batch, Resident, Streamed, whole
 from emogene_jax.train.packed import packed_stage, packed_state, unpack
 from emogene_jax.train.progress import Progress
 from emogene_jax.train.speed import Speed, Trace
@@ -304,7 +304,7 @@ def _validation(
         here = parallel.on_one_device((params, state.aux, frozen, batch))
         return scalars, stage.images(*here)
 
-    placed = [parallel.replicate(batch) for batch in val_batches]
+    placed = [parallel.replicate(whole(batch)) for batch in val_batches]
     return judge
 
 

@@ -285,6 +285,25 @@ def test_compiles_once(tmp_path):
     run(tmp_path, stage=stage._replace(loss=traced(stage.loss)), scan_steps=7)
 
 
+def test_a_stage_sees_no_halves(tmp_path):
+    def rounded(to):
+        for batch in batches(0):
+            yield batch | {"x": batch["x"].astype(np.float16).astype(to)}
+
+    few = {"steps": 6, "log_steps": 3}
+    learned = [
+        run(
+            tmp_path / to.__name__,
+            lambda _, to=to: rounded(to),
+            val_batches=[next(rounded(to))],
+            **few,
+        )
+        for to in (np.float16, np.float32)
+    ]
+    chex.assert_trees_all_equal(learned[0].params, learned[1].params)
+    assert learned[0].metrics["val_loss"] == learned[1].metrics["val_loss"]
+
+
 def two_shapes(start_step):
     """Batches of two sizes, as a schedule of buckets gives them."""
     for step, batch in enumerate(batches(start_step), start_step):
