@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from emogene_jax.audio_to_motion.wavenet import Conv
 from emogene_jax.landmarks import MOUTH
 
 WINDOW = 5  # frames; 10 audio steps
@@ -55,7 +56,7 @@ class ConvNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """[N, T', features] of x [N, T, C]."""
-        y = nn.Conv(
+        y = Conv(
             self.features,
             (self.width,),
             self.stride,

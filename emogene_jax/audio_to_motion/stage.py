@@ -37,6 +37,7 @@ from emogene_jax.audio_to_motion.loss import (
     sync_loss,
 )
 from emogene_jax.audio_to_motion.vae import AudioToMotion, generate, latent_steps
+from emogene_jax.audio_to_motion.wavenet import folded
 from emogene_jax.signals import Stage
 from emogene_jax.train.board import heatmap, motion_video
 
@@ -130,7 +131,7 @@ def audio_to_motion_stage(
         batch = masked(in_own_reach(batch, reach_prior) if reach_prior else batch)
         spoken = _spoken(len(batch["mask"]), spoken_share) if spoken_share else None
         out, updated = model.apply(
-            {"params": params, **aux},
+            {"params": folded(params), **aux},
             batch["content"],
             batch["f0"],
             batch["motion"],

@@ -62,7 +62,7 @@ class ConditionEncoder(nn.Module):
 
 def _squeeze(features: int) -> nn.Conv:
     """A convolution that makes one step of four."""
-    return nn.Conv(features, (2 * STRIDE,), STRIDE, padding=((STRIDE // 2,) * 2,))
+    return Conv(features, (2 * STRIDE,), STRIDE, padding=((STRIDE // 2,) * 2,))
 
 
 class Encoder(nn.Module):
@@ -152,15 +152,17 @@ class FlowVAE(nn.Module):
         squeezed = mask[:, ::STRIDE]
         mean, log_std = self.encoder(motion, squeezed, g_squeezed)
         z = mean + noise * jnp.exp(log_std)
-        prior_latent = self.prior_flow(z, squeezed, g_squeezed)
+        if spoken is None:
+            prior_latent = self.prior_flow(z, squeezed, g_squeezed)
+        else:
+            prior_latent, of_mean = self.prior_flow.both(
+                z, jnp.zeros_like(z), squeezed, g_squeezed
+            )
         # log q(z) - log p(z): the normalising constants cancel, the flow adds none.
         log_ratio = 0.5 * (prior_latent**2 - noise**2) - log_std
         kl = jnp.sum(log_ratio * squeezed) / (jnp.sum(squeezed) * self.latent)
         if spoken is not None:
-            mean_latent = self.prior_flow(
-                jnp.zeros_like(z), squeezed, g_squeezed, inverse=True
-            )
-            z = jnp.where(spoken[:, None, None], mean_latent, z)
+            z = jnp.where(spoken[:, None, None], of_mean, z)
         recon = self.decoder(z, mask, g) * mask
         return Reconstruction(recon, kl, mean, log_std, prior_latent)
 
