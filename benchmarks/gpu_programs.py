@@ -24,6 +24,7 @@ from emogene_jax.emotion_to_video.torso import TorsoSize
 from emogene_jax.emotion_to_video.torso_stage import torso_stage
 from emogene_jax.pose.code import CODES
 from emogene_jax.pose.torso import MOTION
+from emogene_jax.precision import learning_in
 from emogene_jax.recipes.run import stage_config
 from emogene_jax.train.feed import Resident, Streamed, whole
 from emogene_jax.train.packed import packed_stage, packed_state
@@ -157,7 +158,9 @@ def _clips(config) -> dict:
 
 def _steps(config, stage):
     transform = make_optimizer(Optimizer(**config.optimizer), config.train.steps)
-    return transform, make_step(packed_stage(stage), transform, config.train.ema)
+    loss = learning_in(config.train.precision, stage.loss)
+    packed = packed_stage(stage._replace(loss=loss))
+    return transform, make_step(packed, transform, config.train.ema)
 
 
 def _state(config, stage, transform, batch):
@@ -173,8 +176,8 @@ def _state(config, stage, transform, batch):
 
 def _resident(devices, config, stage, data, frozen):
     """Steps on frames that live on the devices, as train.loop makes them."""
-    transform, step = _steps(config, stage)
     with parallel.compiling_for(devices):
+        transform, step = _steps(config, stage)
         feed = Resident(step, stage, data, parallel.replicate(frozen), False)
         batch = jax.eval_shape(stage.sample, feed.data, jax.random.key(0), 0)
         state = _state(config, stage, transform, batch)
@@ -183,8 +186,8 @@ def _resident(devices, config, stage, data, frozen):
 
 def _streamed(devices, config, stage, batch, frozen):
     """Steps on batches that come from the host, as train.loop makes them."""
-    transform, step = _steps(config, stage)
     with parallel.compiling_for(devices):
+        transform, step = _steps(config, stage)
         # As few as are a loop: what is done once a dispatch would count as a step's.
         many = 2
         feed = Streamed(step, None, parallel.replicate(frozen), False, many)

@@ -108,6 +108,7 @@ def get_config(arg=""):
             "ema": 0.999,
             "keep": 2,
             "deterministic": False,
+            "precision": "auto",  # of networks: bfloat16 on a GPU
         }
     )
     changes = CHANGES[variant]

@@ -82,6 +82,7 @@ def get_config(arg=""):
             "ema": 0.99,
             "keep": 2,
             "deterministic": False,
+            "precision": "auto",  # of networks: bfloat16 on a GPU
         }
     )
     changes = CHANGES[variant]

@@ -17,6 +17,7 @@ from flax import linen as nn
 from emogene_jax.audio_to_motion.flow import PriorFlow
 from emogene_jax.audio_to_motion.wavenet import Conv, WaveNet
 from emogene_jax.parallel import full_precision, on_accelerator
+from emogene_jax.precision import Dense
 
 PITCH_BINS = 256
 PITCH_RANGE = (50.0, 1100.0)  # Hz
@@ -222,7 +223,7 @@ class AudioToMotion(nn.Module):
         self.pitch_embed = nn.Embed(300, self.condition)
         self.pitch_encoder = ConditionEncoder(self.condition, self._clear)
         self.blink_embed = nn.Embed(2, self.condition)
-        self.cond_proj = nn.Dense(self.condition)
+        self.cond_proj = Dense(self.condition)
         self.vae = FlowVAE(
             self.motion_channels,
             self.hidden,

@@ -14,6 +14,7 @@ from flax import linen as nn
 from flax import traverse_util
 
 from emogene_jax.parallel import on_accelerator
+from emogene_jax.precision import product
 
 
 class WeightNormConv(nn.Module):
@@ -89,7 +90,7 @@ def convolved(
     # With one axis of rows, so that its gradient has no need to turn anything around;
     # steps one beside the other, since for long rows XLA fails at a concatenation.
     rows = jnp.stack(steps, -2).reshape(-1, kernel[..., 0].size)
-    made = rows @ kernel.reshape(-1, kernel.shape[-1])
+    made = product(rows, kernel.reshape(-1, kernel.shape[-1]))
     return made.reshape(*steps[0].shape[:-1], -1)
 
 

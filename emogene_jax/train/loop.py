@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 
 from emogene_jax import parallel
+from emogene_jax.precision import learning_in
 from emogene_jax.signals import Stage, UserError
 from emogene_jax.train.board import Board
 from emogene_jax.train.checkpoint import open_checkpoints
@@ -84,6 +85,7 @@ def train(
     val_batches: Sequence[Batch] = (),
     validate: Callable[[Any, Any], Mapping[str, float]] | None = None,
     deterministic: bool = False,
+    precision: str = "auto",
     config: Mapping[str, Any] | None = None,
     label: str = "train",
     profile: bool = False,
@@ -110,6 +112,7 @@ def train(
       validate: (averaged parameters, aux) -> more of such, for what is no batch. Host
         code.
       deterministic: the same bits on a GPU, too, at some cost.
+      precision: of networks' products in a step (emogene_jax.precision).
       config: JSON, kept with the checkpoints.
       label: the name on the progress bar.
       profile: whether a trace of some steps is left in `workdir`/profile, for
@@ -123,7 +126,8 @@ def train(
     transform = make_optimizer(optimizer, steps)
     # Many small arrays are many launches.
     packed = parallel.on_accelerator()
-    step = make_step(packed_stage(stage) if packed else stage, transform, ema)
+    rounded = stage._replace(loss=learning_in(precision, stage.loss))
+    step = make_step(packed_stage(rounded) if packed else rounded, transform, ema)
     frozen = parallel.replicate(frozen)
     if callable(batch_source):
         # As for Resident, a CPU has no use for a loop.
