@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from emogene_jax.audio_to_motion.wavenet import Conv
 from emogene_jax.landmarks import MOUTH
 
 WINDOW = 5  # frames; 10 audio steps
@@ -56,7 +55,7 @@ class ConvNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """[N, T', features] of x [N, T, C]."""
-        y = Conv(
+        y = nn.Conv(
             self.features,
             (self.width,),
             self.stride,
