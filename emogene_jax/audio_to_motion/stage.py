@@ -44,9 +44,11 @@ from emogene_jax.train.board import heatmap, motion_video
 SMALLEST_OFFSET = 3  # frames from which on a pair has to be told from the true one
 
 
-def _spoken(clips: int, share: float) -> jax.Array:
-    """[clips] bool: every n-th, so that each device has its share."""
-    return jnp.diff(jnp.floor(jnp.arange(clips + 1) * share)) > 0
+def _spoken(clips: int, share: float) -> np.ndarray:
+    """[clips] bool: every n-th, so that each device has its share. A constant: devices
+    would send each other the neighbours of theirs."""
+    counts = np.arange(clips + 1, dtype=np.float32) * np.float32(share)
+    return np.diff(np.floor(counts)) > 0
 
 
 def audio_to_motion_stage(

@@ -182,6 +182,8 @@ def _looked_up(table: nn.Embed, rows: jax.Array) -> jax.Array:
     would be added to a few rows thousands of times, one after the other."""
     if not on_accelerator():
         return table(rows)
+    if table.num_embeddings == 2:  # XLA may fail at the gradient of so narrow a product
+        return jnp.where(rows[..., None] == 0, *table.embedding)
     return jax.nn.one_hot(rows, table.num_embeddings) @ table.embedding
 
 
