@@ -45,7 +45,6 @@ def get_config(arg=""):
             "ema": 0.999,
             "keep": 2,
             "deterministic": False,
-            "precision": "auto",  # of networks: bfloat16 on a GPU
         }
     )
     return common.finish(config, CHANGES[variant])
