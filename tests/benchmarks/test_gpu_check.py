@@ -122,6 +122,7 @@ def test_ways_of_adding_are_told_apart():
 def test_what_is_over_its_ceiling_is_said():
     line = {
         "program": "head",
+        "devices": 8,
         "launches": 10,
         "conditionals": 0,
         "scatters": {"vector": 2},
@@ -139,6 +140,8 @@ def test_what_is_over_its_ceiling_is_said():
     }
     assert len(gpu_check.over(line | bad)) == 5
     assert len(gpu_check.over(line | bad | {"sm": 80})) == 4
+    more = line | {"launches": gpu_check.LAUNCHES["head"] + 1}
+    assert not gpu_check.over(more) and gpu_check.over(more | {"devices": 1})
 
 
 @pytest.mark.slow
