@@ -31,11 +31,9 @@ class Streamed:
             return state, _report(metrics)
 
         def many(state, frozen, batches, count):
+            first = state.step
             # Put together on the devices, where each was on its way while others ran.
-            batches, first = (
-                jax.tree.map(lambda *rows: jnp.stack(rows), *batches),
-                state.step,
-            )
+            batches = jax.tree.map(lambda *rows: jnp.stack(rows), *batches)
 
             def next_one(state):
                 n = state.step - first
