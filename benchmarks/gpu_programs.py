@@ -158,7 +158,8 @@ def _clips(config) -> dict:
 
 def _steps(config, stage):
     transform = make_optimizer(Optimizer(**config.optimizer), config.train.steps)
-    loss = learning_in(config.train.precision, stage.loss)
+    # The expert has none: it keeps to single precision.
+    loss = learning_in(config.train.get("precision", "float32"), stage.loss)
     packed = packed_stage(stage._replace(loss=loss))
     return transform, make_step(packed, transform, config.train.ema)
 

@@ -19,7 +19,7 @@ from emogene_jax.signals import UserError
 
 PRECISIONS = ("auto", "float32", "bfloat16")  # auto: bfloat16, but on a CPU float32
 
-_rounding = False  # whether products round now
+_rounding = False
 
 
 def learning_in(precision: str, loss: Callable) -> Callable:
@@ -49,6 +49,11 @@ def _products_round() -> Iterator[None]:
         yield
     finally:
         _rounding = before
+
+
+def rounding() -> bool:
+    """Whether products round now."""
+    return _rounding
 
 
 def product(x: jax.Array, kernel: jax.Array, *_, **__) -> jax.Array:

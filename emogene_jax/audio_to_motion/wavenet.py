@@ -14,7 +14,7 @@ from flax import linen as nn
 from flax import traverse_util
 
 from emogene_jax.parallel import on_accelerator
-from emogene_jax.precision import product
+from emogene_jax.precision import product, rounding
 
 
 class WeightNormConv(nn.Module):
@@ -78,7 +78,7 @@ def convolved(
     """
     half = len(kernel) // 2
     ends = [(half, half)] if padding == "SAME" else padding
-    if not on_accelerator():
+    if not on_accelerator() and not rounding():
         layout = ("NWC", "WIO", "NWC")
         return jax.lax.conv_general_dilated(
             x, kernel, strides, ends, dimension_numbers=layout
