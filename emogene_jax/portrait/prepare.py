@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from emogene_jax.audio.features import LOG_MEL
 from emogene_jax.emotions import emotion_of, intensity_of
@@ -25,7 +26,7 @@ from emogene_jax.face.identity import face_shape, of_one_person
 from emogene_jax.face.tracking import canonical_mesh, find_model, track_video
 from emogene_jax.media.video import iter_frames
 from emogene_jax.portrait.cut import held_out
-from emogene_jax.portrait.listen import listen, load_sounds
+from emogene_jax.portrait.listen import listen, load_sounds, say_late
 from emogene_jax.portrait.look import (
     crop_boxes,
     faced_parts,
@@ -51,14 +52,17 @@ from emogene_jax.portrait.pictures import (
     resize,
 )
 from emogene_jax.portrait.schema import Portrait
-from emogene_jax.portrait.told import describe, notices, told_left_out
+from emogene_jax.portrait.told import describe, describe_driver, told_left_out
 from emogene_jax.pose.torso_tracker import TorsoTracker
+from emogene_jax.rigid import mean_rotation, rotation_exp, rotation_log
 from emogene_jax.signals import (
     EMOTIONS,
     Pose,
     UserError,
     landmarks_to_motion,
 )
+
+_EASED = 2.0  # frames in which a face that drives comes to rest where it is lost
 
 
 def prepare_portrait(
@@ -144,9 +148,12 @@ class _Clip(NamedTuple):
     first: int  # of the file's
 
 
-def _parts(files, looks, points, marks, model, known: int, say) -> list:
+def _parts(
+    files, looks, points, marks, model, known: int, say, done="left out"
+) -> list:
     """Of what was tracked the stretches (look.faced_parts) of one person, whoever is there
-    most in what may be learned from; what is left out is said. marks: found and cuts."""
+    most in what may be learned from; what is `done` to others is said. marks: found and
+    cuts."""
     lengths = [look["frames"] for look in looks]
     parts = faced_parts(*marks, lengths)
     if not parts:
@@ -167,7 +174,7 @@ def _parts(files, looks, points, marks, model, known: int, say) -> list:
             ([(a, b) for a, b, kept in own if not kept], "another person"),
         ):
             if gaps:
-                say(told_left_out(file, gaps, why))
+                say(told_left_out(file, gaps, why, done))
     return [part for part, kept in zip(parts, mine, strict=True) if kept]
 
 
@@ -334,18 +341,49 @@ def _track_clip(file, look, box, size, model, keep=None):
 def track_performance(
     video, face_model=None, say: Callable[[str], None] = print
 ) -> tuple[np.ndarray, Pose, bool]:
-    """What a face does in a video: motion [T, 68, 3] in its own eye distances, T poses,
-    and whether there is a sound track; `say` gets lines for people."""
+    """What a face does in a video: motion [T, 68, 3] in its own eye distances, T poses away
+    from the mean of their shot, and whether there is a sound track; `say` gets lines for
+    people. Where nobody is there, or somebody else, it is at rest: sound goes on."""
     model, size = find_model(face_model), 512
-    look = first_look(video, model)
-    for text in notices(look):
-        say(f"{Path(video).name}: {text}")
-    box = crop_boxes([video], [look], "auto", [look["frames"]])[0]
-    points, found, *_ = _track_clip(video, look, box, size, model)
-    centre = _centre([look], [box], size)
-    morphable = find_morphable(face_model)
+    files, looks = [Path(video)], [first_look(video, model)]
+    for line in describe_driver(looks[0]):
+        say(line)
+    sounds, frames = load_sounds(files, looks, say), looks[0]["frames"]
+    (box,) = boxes = crop_boxes(files, looks, "auto", [frames])
+    points, *marks, _ = _track_clip(*files, *looks, box, size, model)
+    parts = _parts(files, looks, points, marks, model, frames, say, "at rest there")
+    clips, rows = _clips(files, looks, boxes, parts)
+    lengths, centre = [c.length for c in clips], _centre(looks, boxes, size)
     _, pose, mesh, landmarks = fit_clips(
-        points, [len(points)], model, size, centre, morphable
+        points[rows], lengths, model, size, centre, find_morphable(face_model)
     )
+    found, cuts = (mark[rows] for mark in (marks[0], np.cumsum(marks[1])))
     _, rest = rest_shapes(mesh, landmarks, found)
-    return landmarks_to_motion(landmarks, rest), pose, look["sound"]
+    say_late(clips, sounds, landmarks, say)
+    motion = landmarks_to_motion(landmarks, rest)
+    return *_unbroken(motion, _away(pose, cuts), rows, len(points)), looks[0]["sound"]
+
+
+def _away(pose: Pose, shot: np.ndarray) -> Pose:
+    """Turns and shifts away from the mean pose of their shot [T] of each: another camera
+    does not make a head jump."""
+    rotation, translation = (part.copy() for part in pose)
+    for number in np.unique(shot):
+        mine = shot == number
+        rotation[mine] = mean_rotation(rotation[mine]).T @ rotation[mine]
+        translation[mine] -= translation[mine].mean(0)
+    return Pose(rotation, translation)
+
+
+def _unbroken(motion, pose: Pose, rows: np.ndarray, total: int):
+    """(motion [total, 68, 3], pose) of all frames, of those of `rows` [N]: between them a
+    face comes to rest, and its head goes to where it is next."""
+    if len(rows) == total:
+        return motion, pose
+    at = np.arange(total)
+    known = rotation_log(pose.rotation), pose.translation, motion.reshape(len(rows), -1)
+    columns = np.concatenate(known, -1).T
+    whole = np.stack([np.interp(at, rows, column) for column in columns], -1)
+    there = gaussian_filter1d(np.isin(at, rows).astype(float), _EASED)
+    motion = (there[:, None] * whole[:, 6:]).reshape(total, *motion.shape[1:])
+    return motion, Pose(rotation_exp(whole[:, :3]), whole[:, 3:6])
