@@ -109,8 +109,8 @@ def test_speech_over_music_is_no_pause(speech, below):
     assert found[spoken].mean() > 0.95
     if below == 30:
         assert found[~spoken].mean() < 0.2
-        noise = 0.01 * np.random.default_rng(0).normal(size=10 * SAMPLE_RATE)
+        noise = 0.01 * np.random.default_rng(0).normal(size=12 * SAMPLE_RATE)
         after = [mixed, 10 ** (-below / 20) * music, noise]
         found = heard(Hearing(content, 2), np.concatenate(after), 320).speech
-        assert not found[len(spoken) + 10 : 2 * len(spoken)].any()
-        assert not found[2 * len(spoken) + 50 :].any()  # it is known by then
+        assert not found[len(spoken) + 10 : 2 * len(spoken) - 10].any()
+        assert not found[-50:].any()  # it is known by then
