@@ -23,8 +23,9 @@ from emogene_jax.face.fit import (
     rest_shapes,
 )
 from emogene_jax.face.identity import face_shape, of_one_person
+from emogene_jax.face.pose_fit import away
 from emogene_jax.face.tracking import canonical_mesh, find_model, track_video
-from emogene_jax.media.video import iter_frames
+from emogene_jax.media.video import iter_frames, video_info
 from emogene_jax.portrait.cut import held_out
 from emogene_jax.portrait.listen import listen, load_sounds, say_late
 from emogene_jax.portrait.look import (
@@ -54,14 +55,11 @@ from emogene_jax.portrait.pictures import (
 from emogene_jax.portrait.schema import Portrait
 from emogene_jax.portrait.told import describe, describe_driver, told_left_out
 from emogene_jax.pose.torso_tracker import TorsoTracker
-from emogene_jax.rigid import mean_rotation, rotation_exp, rotation_log
-from emogene_jax.signals import (
-    EMOTIONS,
-    Pose,
-    UserError,
-    landmarks_to_motion,
-)
+from emogene_jax.rigid import rotation_exp, rotation_log
+from emogene_jax.signals import EMOTIONS, FPS, Pose, UserError, landmarks_to_motion
+from emogene_jax.train.progress import Progress
 
+_LONG = 600.0  # s of video, from which on it is said before anything is looked at
 _EASED = 2.0  # frames in which a face that drives comes to rest where it is lost
 
 
@@ -101,8 +99,14 @@ def prepare_portrait(
     looks = _look(files, model, size, crop, need_sound, folder.parent, say)
     sounds, known = load_sounds(files, looks, say), _known(looks, holdout_seconds)
     boxes, centre = _framed(files, looks, crop, known, size)
+    progress = Progress(2 * sum(look["frames"] for look in looks), "prepare")
     with FrameStore(folder.parent, max(size, MATTE_SIZE)) as frames:
-        points, *marks = _tracked(files, looks, boxes, size, model, frames, known)
+
+        def keep(frame):
+            frames.append(frame)
+            progress.update(len(frames))
+
+        points, *marks = _tracked(files, looks, boxes, size, model, keep, known)
         parts = _parts(files, looks, points, marks[:2], model, known, say)
         clips, rows = _clips(files, looks, boxes, parts)
         points, marks = points[rows], [mark[rows] for mark in marks]
@@ -111,7 +115,9 @@ def prepare_portrait(
         calm = _calm(files[0], marks[0][:known], numbers["emotion"][:known])
         camera = model, size, centre, find_morphable(face_model)
         fit, pose, mesh, landmarks = fit_clips(points, lengths, *camera, known=known)
-        coded, torso, background = _layers(frames, rows, points, lengths, known, size)
+        sizes = lengths, known, size
+        coded, torso, background = _layers(frames, rows, points, *sizes, progress)
+    progress.close()
     sound, late = listen(clips, sounds, landmarks[:known], content, sound_offset, say)
     portrait = Portrait(
         **no_pictures(len(rows)),
@@ -127,13 +133,18 @@ def prepare_portrait(
     save_portrait(portrait, folder, coded)
 
 
-def _layers(store, rows, points, lengths, known: int, size: int):
+def _layers(store, rows, points, lengths, known: int, size: int, progress: Progress):
     """(coded pictures, the torso's motions [T, 6], background [size, size, 3]) of the rows
     [T] of a FrameStore, with meshes [T, 478, 3] px of `size`."""
     frames = Picked(store, rows)
     at, seen, torso = points[..., :2] * (frames.shape[1] / size), [], TorsoTracker()
-    layers = cut_out_clips(frames, at, lengths, known, size, seen)
-    coded = code_pictures(torso.followed(layers))
+
+    def layers():
+        for parts in cut_out_clips(frames, at, lengths, known, size, seen):
+            yield parts
+            progress.update(progress.done + len(parts[0]))
+
+    coded = code_pictures(torso.followed(layers()))
     background = resize(fill_background(*map(np.stack, zip(*seen))), size)
     return coded, torso.track(borders(lengths, known), known), background
 
@@ -223,11 +234,11 @@ def _usable(lengths, known: int) -> np.ndarray:
     return np.clip(known - np.cumsum(lengths) + lengths, 0, lengths)
 
 
-def _tracked(files, looks, boxes, size, model, frames: FrameStore, known: int):
-    """(points [T, 478, 3] px, found [T], cuts [T], smiles [T]) of all clips; their
-    pictures go to `frames`."""
+def _tracked(files, looks, boxes, size, model, keep: Callable, known: int):
+    """(points [T, 478, 3] px, found [T], cuts [T], smiles [T]) of all clips; `keep` gets
+    their pictures."""
     tracks = [
-        _track_clip(file, look, box, size, model, frames.append)
+        _track_clip(file, look, box, size, model, keep)
         for file, look, box in zip(files, looks, boxes, strict=True)
     ]
     points, *marks = (np.concatenate(part) for part in zip(*tracks, strict=True))
@@ -283,17 +294,25 @@ def _info(clips, marks, landmarks, calm, error, content, late) -> dict:
 
 
 def _look(files, model, size, crop, need_sound, place, say) -> list[dict]:
-    """The first look at every file, said aloud; there is room for their pictures."""
-    looks = []
+    """The first look at every file, said aloud; there is room for their pictures. What
+    files say of themselves is looked at before, in no time."""
+    looks, declared = [], 0.0
     calm = [emotion_of(file) == "neutral" for file in files]
     for file, neutral in zip(files, calm, strict=True):
-        look = first_look(file, model, crop)
-        for line in describe(look, size):
-            say(line)
+        info = video_info(file)
         # Beside neutral ones, an emotional take without sound still shows the face.
-        if need_sound and not look["sound"] and (neutral or not any(calm)):
+        if need_sound and not info["sound"] and (neutral or not any(calm)):
             raise UserError(f"{file}: no sound track, expected speech")
-        looks.append(look)
+        declared += FPS * info["frames"] / info["fps"]
+    must_fit(place, int(declared), size)
+    if declared > _LONG * FPS:
+        say(
+            f"{declared / FPS / 60:.0f} minutes of video: 2 to 5 are enough; all is used"
+        )
+    for file in files:
+        looks.append(first_look(file, model, crop))
+        for line in describe(looks[-1], size):
+            say(line)
     must_fit(place, sum(look["frames"] for look in looks), size)
     return looks
 
@@ -361,18 +380,7 @@ def track_performance(
     _, rest = rest_shapes(mesh, landmarks, found)
     say_late(clips, sounds, landmarks, say)
     motion = landmarks_to_motion(landmarks, rest)
-    return *_unbroken(motion, _away(pose, cuts), rows, len(points)), looks[0]["sound"]
-
-
-def _away(pose: Pose, shot: np.ndarray) -> Pose:
-    """Turns and shifts away from the mean pose of their shot [T] of each: another camera
-    does not make a head jump."""
-    rotation, translation = (part.copy() for part in pose)
-    for number in np.unique(shot):
-        mine = shot == number
-        rotation[mine] = mean_rotation(rotation[mine]).T @ rotation[mine]
-        translation[mine] -= translation[mine].mean(0)
-    return Pose(rotation, translation)
+    return *_unbroken(motion, away(pose, cuts), rows, len(points)), looks[0]["sound"]
 
 
 def _unbroken(motion, pose: Pose, rows: np.ndarray, total: int):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from emogene_jax.face.pose_fit import away
 from emogene_jax.media.video import iter_frames, write_video
 from emogene_jax.portrait import prepare
 from emogene_jax.portrait.prepare import track_performance
@@ -36,13 +37,13 @@ def test_each_shot_of_who_drives_begins_at_home():
     turn = 0.1 * np.sin(np.arange(20))[:, None] * [0, 1, 0]
     far = np.repeat([[0.0, 0.6, 0.0], [0.0, -0.4, 0.2]], 10, 0)
     pose = Pose(rotation_exp(far) @ rotation_exp(turn), 100 * far + turn)
-    away = prepare._away(pose, np.repeat([0, 1], 10))
-    np.testing.assert_allclose(rotation_log(away.rotation), turn, atol=0.05)
-    assert np.abs(away.translation).max() < 0.2
+    mine = away(pose, np.repeat([0, 1], 10))
+    np.testing.assert_allclose(rotation_log(mine.rotation), turn, atol=0.05)
+    assert np.abs(mine.translation).max() < 0.2
     rows = np.r_[5:15, 25:35]
-    motion, pose = prepare._unbroken(np.ones((20, 68, 3)), away, rows, 40)
+    motion, pose = prepare._unbroken(np.ones((20, 68, 3)), mine, rows, 40)
     assert pose.rotation.shape == (40, 3, 3) and motion[20].max() < 0.02
-    np.testing.assert_allclose(pose.translation[rows], away.translation)
+    np.testing.assert_allclose(pose.translation[rows], mine.translation)
     np.testing.assert_allclose(motion[10], 1, atol=0.05)
     change = np.diff(pose.translation[14:26], axis=0)
     np.testing.assert_allclose(change, change[:1].repeat(11, 0), atol=1e-9)
