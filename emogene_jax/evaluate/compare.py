@@ -245,7 +245,8 @@ def _whereabouts(path, model) -> tuple:
     try:
         look = first_look(path, model)
     except UserError as error:  # pictures can be compared all the same
-        return None, [str(error), *file_notices(video_info(path))]
+        told = str(error).removeprefix(f"{path}: ")
+        return None, [told, *file_notices(video_info(path))]
     told, many = seen_notices(look), max(look["faces"], look["people"]) > 1
     if not many and look["face_size"] > SMALL * min(look["width"], look["height"]):
         return None, told
