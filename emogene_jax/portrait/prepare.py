@@ -99,14 +99,11 @@ def prepare_portrait(
     looks = _look(files, model, size, crop, need_sound, folder.parent, say)
     sounds, known = load_sounds(files, looks, say), _known(looks, holdout_seconds)
     boxes, centre = _framed(files, looks, crop, known, size)
-    progress = Progress(2 * sum(look["frames"] for look in looks), "prepare")
+    steps = Progress(2 * sum(look["frames"] for look in looks), "prepare")
     with FrameStore(folder.parent, max(size, MATTE_SIZE)) as frames:
-
-        def keep(frame):
-            frames.append(frame)
-            progress.update(len(frames))
-
-        points, *marks = _tracked(files, looks, boxes, size, model, keep, known)
+        points, *marks = _tracked(
+            files, looks, boxes, size, model, frames, known, steps
+        )
         parts = _parts(files, looks, points, marks[:2], model, known, say)
         clips, rows = _clips(files, looks, boxes, parts)
         points, marks = points[rows], [mark[rows] for mark in marks]
@@ -115,16 +112,13 @@ def prepare_portrait(
         calm = _calm(files[0], marks[0][:known], numbers["emotion"][:known])
         camera = model, size, centre, find_morphable(face_model)
         fit, pose, mesh, landmarks = fit_clips(points, lengths, *camera, known=known)
-        sizes = lengths, known, size
-        coded, torso, background = _layers(frames, rows, points, *sizes, progress)
-    progress.close()
+        coded, layers = _layers(frames, rows, points, lengths, known, size, steps)
     sound, late = listen(clips, sounds, landmarks[:known], content, sound_offset, say)
     portrait = Portrait(
         **no_pictures(len(rows)),
-        background=background,
+        **layers,
         **_faces(mesh, landmarks, calm),
         pose=pose,
-        torso=torso,
         camera=fit.camera,
         **sound,
         **numbers,
@@ -134,8 +128,8 @@ def prepare_portrait(
 
 
 def _layers(store, rows, points, lengths, known: int, size: int, progress: Progress):
-    """(coded pictures, the torso's motions [T, 6], background [size, size, 3]) of the rows
-    [T] of a FrameStore, with meshes [T, 478, 3] px of `size`."""
+    """(coded pictures, the Portrait's torso [T, 6] and background [size, size, 3]) of the
+    rows [T] of a FrameStore, with meshes [T, 478, 3] px of `size`."""
     frames = Picked(store, rows)
     at, seen, torso = points[..., :2] * (frames.shape[1] / size), [], TorsoTracker()
 
@@ -146,7 +140,9 @@ def _layers(store, rows, points, lengths, known: int, size: int, progress: Progr
 
     coded = code_pictures(torso.followed(layers()))
     background = resize(fill_background(*map(np.stack, zip(*seen))), size)
-    return coded, torso.track(borders(lengths, known), known), background
+    progress.close()
+    motions = torso.track(borders(lengths, known), known)
+    return coded, {"torso": motions, "background": background}
 
 
 class _Clip(NamedTuple):
@@ -234,9 +230,16 @@ def _usable(lengths, known: int) -> np.ndarray:
     return np.clip(known - np.cumsum(lengths) + lengths, 0, lengths)
 
 
-def _tracked(files, looks, boxes, size, model, keep: Callable, known: int):
-    """(points [T, 478, 3] px, found [T], cuts [T], smiles [T]) of all clips; `keep` gets
-    their pictures."""
+def _tracked(
+    files, looks, boxes, size, model, frames: FrameStore, known: int, progress: Progress
+):
+    """(points [T, 478, 3] px, found [T], cuts [T], smiles [T]) of all clips; their
+    pictures go to `frames`."""
+
+    def keep(frame):
+        frames.append(frame)
+        progress.update(len(frames))
+
     tracks = [
         _track_clip(file, look, box, size, model, keep)
         for file, look, box in zip(files, looks, boxes, strict=True)
