@@ -77,10 +77,11 @@ def main(tiny=False, portrait=None):
 
 
 def talker(tiny: bool) -> Portrait:
-    """Sentences of one synthetic speaker in a row; of the pictures, hardly a trace."""
+    """Sentences of one synthetic speaker in a row; in pictures as small as a test's, whose
+    renderer is compiled."""
     says = range(2 if tiny else 8)
     takes = [make_take(0, SPEAKER, sentence) for sentence in says]
-    return synthetic_portrait(size=16, takes=takes)
+    return synthetic_portrait(size=32, takes=takes)
 
 
 def person_of(shown: Portrait) -> Person:

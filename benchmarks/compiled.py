@@ -21,7 +21,10 @@ _COLLECTIVE = re.compile(
     r"(?:-start)?\("
 )
 _LOOP = re.compile(r" while\(.*condition=%?([\w.\-]+), body=%?([\w.\-]+)")
-_PRODUCT = re.compile(r" = (\w+)\[[\d,]*\]\S* (dot|convolution)\((.*?)\)")
+# A product, of its own or a library's, and its first factor.
+_PRODUCT = re.compile(
+    r" (?:dot|convolution|custom-call(?=.*__(?:cublas|cudnn\$conv)))\(%?([\w.\-]+)"
+)
 _ATOMIC = re.compile(r"\b(?:red|atom)\.\S*?global\S*")
 _BYTES = {"f64": 8, "s64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, "f16": 2}
 
@@ -157,11 +160,11 @@ class Module:
         """(precision, where in the program) of every product of matrices."""
         made = []
         for lines in self.computations.values():
+            kinds = dict(filter(None, map(_made, lines)))
             for line in lines:
                 if found := _PRODUCT.search(line):
-                    made.append((_precision(line, found[1]), _place(line)))
-                elif "__cublas" in line or "__cudnn$conv" in line:
-                    made.append((_precision(line, _result(line)), _place(line)))
+                    kind = kinds.get(found[1], "f32")
+                    made.append((_precision(line, kind), _place(line)))
         return made
 
 
@@ -189,6 +192,7 @@ def _size(kind: str, shape: str) -> int:
 
 
 def _precision(line: str, kind: str) -> str:
+    """How precise a product's factors of such numbers are."""
     if kind != "f32":
         return kind
     found = re.search(r'operand_precision(?:=\{|":\[)"?(\w+)', line)
@@ -199,8 +203,10 @@ def _precision(line: str, kind: str) -> str:
     return "f32" if exact else "tf32"
 
 
-def _result(line: str) -> str:
-    return re.search(r" = \(?(\w+)\[", line)[1]
+def _made(line: str) -> tuple[str, str] | None:
+    """(name, kind of numbers) of what a line makes."""
+    found = re.match(r"\s+(?:ROOT )?%?([\w.\-]+) = \(?(\w+)\[", line)
+    return found and (found[1], found[2])
 
 
 def _place(line: str) -> str:

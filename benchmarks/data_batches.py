@@ -45,7 +45,7 @@ class RandomClips(tfds.core.GeneratorBasedBuilder):
         normal = lambda *shape: rng.standard_normal(shape, np.float32)  # noqa: E731
         for number in range(self.clips):
             clip = records.Clip(
-                content=normal(2 * self.frames, self.channels),
+                content=normal(2 * self.frames, self.channels).astype(np.float16),
                 f0=normal(2 * self.frames),
                 blink=np.zeros(self.frames, np.int32),
                 motion=normal(self.frames, 204),

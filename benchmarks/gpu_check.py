@@ -4,6 +4,8 @@
     python benchmarks/gpu_check.py [--cards h100 h200 a100] [--devices 1 8]
                                    [--programs NAME ...] [--tiny] [--keep]
 
+Of every card one device, of the first card the other numbers of devices as well.
+
 JAX compiles for a GPU that is not there: `jax-cuda13-plugin` and `jax-cuda13-pjrt`, and
 `nvidia-cuda-nvcc` and `nvidia-nvvm` for their tools, all without what they depend on
 (`make gpu-check` installs them). Nothing runs, so there is no time here: `bound_ms` is the
@@ -30,9 +32,9 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 CARDS = FOLDER / "cards"  # GpuTargetConfigProto, of the makers' data sheets
-FLAGS = "--xla_gpu_collect_cost_model_stats=true"
+FLAGS = ""
 if importlib.metadata.version("jaxlib") > "0.10.2":
-    FLAGS += " --xla_dump_emitter_re=.*"  # or PTX isn't left; 0.10.2 crashes by it
+    FLAGS = "--xla_dump_emitter_re=.*"  # or PTX isn't left; 0.10.2 crashes by it
 # Where a product may round its factors to 10 bits: networks, and planes of features. In
 # all that makes a coordinate that is half a pixel.
 ROUNDED = re.compile(
@@ -45,7 +47,7 @@ LAUNCHES = {
     "rendering 1": 130,
     "head": 300,
     "torso": 160,
-    "vae": 1600,
+    "vae": 950,
 }
 
 
@@ -53,6 +55,8 @@ def over(line: dict) -> list[str]:
     """What of a line is over its ceiling."""
     found = []
     most = LAUNCHES.get(line["program"])
+    if most and line["devices"] > 1:
+        most += most // 5  # what is sent is put together, and taken apart
     if most and line["launches"] > most:
         found.append(f"{line['launches']} launches, expected {most} at most")
     if line["conditionals"]:
@@ -76,7 +80,10 @@ def examine(name: str, card: str, devices: int, tiny: bool, dump: Path) -> dict:
     lowered = gpu_programs.PROGRAMS[name](_devices(card, devices), tiny)
     began = time.perf_counter()
     before = set(dump.iterdir())
-    program = lowered.compile()
+    major = re.search(r"cuda_compute_capability \{ major: (\d+)", text)[1]
+    # XLA's model of an A100 is incomplete: asked for, it ends the compiler.
+    model = {"xla_gpu_collect_cost_model_stats": int(major) >= 9}
+    program = lowered.compile(compiler_options=model)
     seconds = time.perf_counter() - began
     left = set(dump.iterdir()) - before
     # Helpers that JAX compiles along the way are small.
@@ -92,7 +99,6 @@ def examine(name: str, card: str, devices: int, tiny: bool, dump: Path) -> dict:
     launches = compiled.launches(thunks.read_text(), module.trips())
     cost, products = module.cost(), module.products()
     bandwidth = float(re.search(r"memory_bandwidth: (\d+)", text)[1])
-    major = re.search(r"cuda_compute_capability \{ major: (\d+)", text)[1]
     rounded = [p for kind, p in products if kind == "tf32" and not ROUNDED.search(p)]
     fields = name.startswith(("rendering", "head", "torso"))
     return {
@@ -138,7 +144,7 @@ LIBRARIES = ("kConvolution", "kGemm", "kCublasLt", "kCudnn", "kCustomCall")
 def main() -> int:
     """One line a program, a card and a number of devices; 0 if none is over a ceiling."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    cards = sorted(path.stem for path in CARDS.glob("*.txtpb"))
+    cards = ["h100", "h200", "a100"]
     parser.add_argument("--cards", nargs="+", choices=cards, default=cards)
     parser.add_argument("--devices", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--programs", nargs="+")
@@ -158,7 +164,9 @@ def main() -> int:
 
         bad = False
         for card in args.cards:
-            for devices in args.devices:
+            # What devices send each other is the same whichever card they are.
+            several = args.devices if card == args.cards[0] else args.devices[:1]
+            for devices in several:
                 for name in args.programs or gpu_programs.PROGRAMS:
                     line = examine(name, card, devices, args.tiny, Path(dump))
                     told = {"benchmark": "gpu_check", "computed": True, **line}

@@ -24,8 +24,9 @@ from emogene_jax.emotion_to_video.torso import TorsoSize
 from emogene_jax.emotion_to_video.torso_stage import torso_stage
 from emogene_jax.pose.code import CODES
 from emogene_jax.pose.torso import MOTION
+from emogene_jax.precision import learning_in
 from emogene_jax.recipes.run import stage_config
-from emogene_jax.train.feed import Resident, Streamed
+from emogene_jax.train.feed import Resident, Streamed, whole
 from emogene_jax.train.packed import packed_stage, packed_state
 from emogene_jax.train.state import Optimizer, init_state, make_optimizer, make_step
 
@@ -83,7 +84,8 @@ def vae(devices, tiny: bool):
     expert_config = _config("lip_sync", tiny)
     model, expert = AudioToMotion(**config.model), LipSync(**expert_config.model)
     batch = _clips(config)
-    params, aux = jax.eval_shape(lip_sync_stage(expert).init, jax.random.key(0), batch)
+    init, key = lip_sync_stage(expert).init, jax.random.key(0)
+    params, aux = jax.eval_shape(init, key, whole(batch))
     made = audio_to_motion_stage(model, expert, **config.stage.to_dict())
     return _streamed(devices, config, made, batch, {"params": params, "aux": aux})
 
@@ -141,7 +143,7 @@ def _clips(config) -> dict:
     """A batch of clips of HuBERT-large's size."""
     clips, frames = config.batch.batch_size, config.batch.frames[0]
     shapes = {
-        "content": ((2 * frames, 1024), np.float32),
+        "content": ((2 * frames, 1024), np.float16),
         "f0": ((2 * frames,), np.float32),
         "blink": ((frames,), np.int32),
         "motion": ((frames, 204), np.float32),
@@ -156,7 +158,10 @@ def _clips(config) -> dict:
 
 def _steps(config, stage):
     transform = make_optimizer(Optimizer(**config.optimizer), config.train.steps)
-    return transform, make_step(packed_stage(stage), transform, config.train.ema)
+    # The expert has none: it keeps to single precision.
+    loss = learning_in(config.train.get("precision", "float32"), stage.loss)
+    packed = packed_stage(stage._replace(loss=loss))
+    return transform, make_step(packed, transform, config.train.ema)
 
 
 def _state(config, stage, transform, batch):
@@ -172,8 +177,8 @@ def _state(config, stage, transform, batch):
 
 def _resident(devices, config, stage, data, frozen):
     """Steps on frames that live on the devices, as train.loop makes them."""
-    transform, step = _steps(config, stage)
     with parallel.compiling_for(devices):
+        transform, step = _steps(config, stage)
         feed = Resident(step, stage, data, parallel.replicate(frozen), False)
         batch = jax.eval_shape(stage.sample, feed.data, jax.random.key(0), 0)
         state = _state(config, stage, transform, batch)
@@ -181,9 +186,12 @@ def _resident(devices, config, stage, data, frozen):
 
 
 def _streamed(devices, config, stage, batch, frozen):
-    """A step on a batch that comes from the host, as train.loop makes it."""
-    transform, step = _steps(config, stage)
+    """Steps on batches that come from the host, as train.loop makes them."""
     with parallel.compiling_for(devices):
-        feed = Streamed(step, None, parallel.replicate(frozen), False)
-        state = _state(config, stage, transform, batch)
-        return feed.program.lower(state, feed.frozen, parallel.shard_batch(batch))
+        transform, step = _steps(config, stage)
+        # As few as are a loop: what is done once a dispatch would count as a step's.
+        many = 2
+        feed = Streamed(step, None, parallel.replicate(frozen), False, many)
+        state = _state(config, stage, transform, whole(batch))
+        batches = (parallel.shard_batch(batch),) * many
+        return feed.program.lower(state, feed.frozen, batches, jnp.int32(many))

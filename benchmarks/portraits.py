@@ -150,7 +150,7 @@ def stepper(recipe: Recipe, config) -> tuple[Callable, int]:
 
     def call():
         nonlocal state
-        state, report = feed.advance(state, int(state.step) + each)
+        state, (report,) = feed.advance(state, int(state.step) + each)
         return report
 
     return call, each

@@ -104,10 +104,11 @@ def get_config(arg=""):
             "ckpt_steps": 2000,
             "log_steps": 100,
             "val_steps": 2000,
-            "scan_steps": 16,  # of a portrait, which lives on the device
+            "scan_steps": 16,
             "ema": 0.999,
             "keep": 2,
             "deterministic": False,
+            "precision": "auto",  # of networks: bfloat16 on a GPU
         }
     )
     changes = CHANGES[variant]

@@ -80,11 +80,6 @@ TINY_WORLD = {
 }
 
 
-def streamed_tiny() -> dict:
-    """Overrides of a config of clips: two steps on a CPU."""
-    return TINY_WORLD | {n: v for n, v in TINY.items() if n != "train.scan_steps"}
-
-
 def world(**more) -> ConfigDict:
     """The synthetic world, with what else of it a config wants to be set."""
     same = {"intensities": (0.4, 0.7, 1.0), "sentence_seconds": 3.2}

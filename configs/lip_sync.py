@@ -41,6 +41,7 @@ def get_config(arg=""):
             "ckpt_steps": 2000,
             "log_steps": 100,
             "val_steps": 2000,
+            "scan_steps": 4,  # a batch is .2 GB: as many wait on the device
             "ema": 0.999,
             "keep": 2,
             "deterministic": False,
@@ -65,7 +66,8 @@ CHANGES = {
         "train.ema": 0.99,
     },
     "demo": common.demo(400) | {"model.channels": 128, "batch.batch_size": 32},
-    "tiny": common.streamed_tiny()
+    "tiny": common.TINY
+    | common.TINY_WORLD
     | {"model.channels": 32, "batch.batch_size": 8, "batch.frames": (20,)},
 }
 

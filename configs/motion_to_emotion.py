@@ -53,10 +53,11 @@ def get_config(arg=""):
             "ckpt_steps": 5000,
             "log_steps": 500,
             "val_steps": 5000,
-            "scan_steps": 100,  # of what lives on the device: a step is a dispatch long
+            "scan_steps": 100,  # a step is as short as a dispatch
             "ema": 0.999,
             "keep": 2,
             "deterministic": False,
+            "precision": "auto",  # of networks: bfloat16 on a GPU
         }
     )
     return common.finish(config, CHANGES[variant])

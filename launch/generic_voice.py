@@ -40,6 +40,8 @@ def main(folder: str, work: Path, more: list[str]) -> None:
         clips = work / f"clips-{number}"
         asked = ["portrait_videos", folder, "--out", clips, "--late-from", late_from]
         asked += ["--content", "speech_embedding", *more]
+        if number > 1:
+            asked += ["--seen", work / "clips-1"]
         run("emogene_jax.corpora.extract", *asked)
         data = clips / "records"
         for stage, file, read in (

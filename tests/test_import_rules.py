@@ -14,7 +14,7 @@ PACKAGE, CONFIGS = ROOT / "emogene_jax", ROOT / "configs"
 # The house from below: a file imports from its own room, and from those before it.
 ROOMS = (
     *("landmarks", "signals", "trees", "rigid", "folders", "emotions"),  # words
-    *("media", "arguments", "parallel", "configs"),
+    *("media", "arguments", "parallel", "precision", "configs"),
     *("audio", "face", "pose", "train", "input"),  # what all stages are made of
     *("audio_to_motion", "motion_to_emotion"),  # stages
     "portrait",  # what was filmed of one person
@@ -29,6 +29,7 @@ LARGEST_ROOM = 12  # files
 # These prepare nothing: they train and render on a machine that has only these packages.
 LEAN = (
     *("landmarks.py", "signals.py", "trees.py", "rigid.py", "folders.py"),
+    "precision.py",
     *("parallel.py", *STAGES, "face/rig.py", "face/mesh.py", "face/fit.py"),
     *(f"pose/{name}.py" for name in ("alignment", "code", "join", "sampler", "torso")),
     *(

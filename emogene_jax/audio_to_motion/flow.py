@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from emogene_jax.audio_to_motion.wavenet import Conv, WaveNet
+from emogene_jax.audio_to_motion.wavenet import Conv, WaveNet, halves
+from emogene_jax.parallel import on_accelerator
+from emogene_jax.train.packed import pack, unpack
 
 
 class Coupling(nn.Module):
@@ -24,7 +26,7 @@ class Coupling(nn.Module):
         self, z: jax.Array, mask: jax.Array, g: jax.Array, inverse: bool
     ) -> jax.Array:
         """z [B, T/4, L], its second half shifted (back, where inverse)."""
-        fixed, moved = jnp.split(z, 2, axis=-1)
+        fixed, moved = halves(z)
         h = Conv(self.hidden, (1,), name="pre")(fixed) * mask
         h = WaveNet(self.hidden, self.width, self.layers, name="enc")(h, mask, g)
         # A zero shift at first: training starts from the standard normal prior.
@@ -32,7 +34,7 @@ class Coupling(nn.Module):
             moved.shape[-1], (1,), kernel_init=nn.initializers.zeros, name="post"
         )(h)
         shift = shift * mask
-        moved = (moved - shift) * mask if inverse else shift + moved * mask
+        moved = moved * mask + jnp.where(inverse, -shift, shift)
         return jnp.concatenate([fixed, moved], axis=-1)
 
 
@@ -62,3 +64,32 @@ class PriorFlow(nn.Module):
         for coupling in self.couplings:
             z = coupling(z, mask, g, inverse=False)[..., ::-1]
         return z
+
+    def both(
+        self, z: jax.Array, other: jax.Array, mask: jax.Array, g: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """(self(z), self(other, inverse=True)). On an accelerator side by side, in half
+        as many launches: while the one takes the first block, the other takes the last."""
+        if not on_accelerator():
+            return self(z, mask, g), self(other, mask, g, inverse=True)
+        last = self.blocks - 1
+        halfway = -(-self.blocks // 2)
+        # The first and the last block, then those beside them; each pair is used twice.
+        order = [place for k in range(halfway) for place in (k, last - k)]
+        packed = [pack(self.couplings[place].variables["params"]) for place in order]
+        blocks = jax.tree.map(lambda *vectors: jnp.stack(vectors), *packed)
+        coupling = self.couplings[0].clone(parent=None, name=None)
+
+        def step(params, z, inverse):
+            return coupling.apply({"params": unpack(params)}, z, mask, g, inverse)
+
+        inverse = jnp.array([False, True])
+        both = jnp.stack([z, other[..., ::-1]])
+        for k in range(self.blocks):
+            if k == halfway:  # there and back change places, blocks stay
+                both, inverse = both[::-1], inverse[::-1]
+            first = 2 * min(k, last - k)
+            pair = jax.tree.map(lambda rows, n=first: rows[n : n + 2], blocks)
+            both = jax.vmap(step)(pair, both, inverse)[..., ::-1]
+        there, back = both if halfway == self.blocks else both[::-1]
+        return there, back[..., ::-1]

@@ -37,15 +37,18 @@ from emogene_jax.audio_to_motion.loss import (
     sync_loss,
 )
 from emogene_jax.audio_to_motion.vae import AudioToMotion, generate, latent_steps
+from emogene_jax.audio_to_motion.wavenet import folded
 from emogene_jax.signals import Stage
 from emogene_jax.train.board import heatmap, motion_video
 
 SMALLEST_OFFSET = 3  # frames from which on a pair has to be told from the true one
 
 
-def _spoken(clips: int, share: float) -> jax.Array:
-    """[clips] bool: every n-th, so that each device has its share."""
-    return jnp.diff(jnp.floor(jnp.arange(clips + 1) * share)) > 0
+def _spoken(clips: int, share: float) -> np.ndarray:
+    """[clips] bool: every n-th, so that each device has its share. A constant: devices
+    would send each other the neighbours of theirs."""
+    counts = np.arange(clips + 1, dtype=np.float32) * np.float32(share)
+    return np.diff(np.floor(counts)) > 0
 
 
 def audio_to_motion_stage(
@@ -130,7 +133,7 @@ def audio_to_motion_stage(
         batch = masked(in_own_reach(batch, reach_prior) if reach_prior else batch)
         spoken = _spoken(len(batch["mask"]), spoken_share) if spoken_share else None
         out, updated = model.apply(
-            {"params": params, **aux},
+            {"params": folded(params), **aux},
             batch["content"],
             batch["f0"],
             batch["motion"],
@@ -208,7 +211,8 @@ def _errors(model: AudioToMotion, weights, made, batch) -> dict:
         "motion": squared_error(*both, mask, weights),
         "continuity": continuity(*both, mask, weights),
         "shape": squared_error(*shapes, mask, 1.0),
-        "closing": squared_error(*lips, mask, 1.0),
+        "closing": squared_error(*lips, mask, 1.0)
+        + squared_error(jnp.minimum(*lips), lips[1], mask, 1.0),
     }
 
 

@@ -17,6 +17,7 @@ from flax import linen as nn
 from emogene_jax.audio_to_motion.flow import PriorFlow
 from emogene_jax.audio_to_motion.wavenet import Conv, WaveNet
 from emogene_jax.parallel import full_precision, on_accelerator
+from emogene_jax.precision import Dense
 
 PITCH_BINS = 256
 PITCH_RANGE = (50.0, 1100.0)  # Hz
@@ -62,7 +63,7 @@ class ConditionEncoder(nn.Module):
 
 def _squeeze(features: int) -> nn.Conv:
     """A convolution that makes one step of four."""
-    return nn.Conv(features, (2 * STRIDE,), STRIDE, padding=((STRIDE // 2,) * 2,))
+    return Conv(features, (2 * STRIDE,), STRIDE, padding=((STRIDE // 2,) * 2,))
 
 
 class Encoder(nn.Module):
@@ -152,15 +153,17 @@ class FlowVAE(nn.Module):
         squeezed = mask[:, ::STRIDE]
         mean, log_std = self.encoder(motion, squeezed, g_squeezed)
         z = mean + noise * jnp.exp(log_std)
-        prior_latent = self.prior_flow(z, squeezed, g_squeezed)
+        if spoken is None:
+            prior_latent = self.prior_flow(z, squeezed, g_squeezed)
+        else:
+            prior_latent, of_mean = self.prior_flow.both(
+                z, jnp.zeros_like(z), squeezed, g_squeezed
+            )
         # log q(z) - log p(z): the normalising constants cancel, the flow adds none.
         log_ratio = 0.5 * (prior_latent**2 - noise**2) - log_std
         kl = jnp.sum(log_ratio * squeezed) / (jnp.sum(squeezed) * self.latent)
         if spoken is not None:
-            mean_latent = self.prior_flow(
-                jnp.zeros_like(z), squeezed, g_squeezed, inverse=True
-            )
-            z = jnp.where(spoken[:, None, None], mean_latent, z)
+            z = jnp.where(spoken[:, None, None], of_mean, z)
         recon = self.decoder(z, mask, g) * mask
         return Reconstruction(recon, kl, mean, log_std, prior_latent)
 
@@ -179,6 +182,8 @@ def _looked_up(table: nn.Embed, rows: jax.Array) -> jax.Array:
     would be added to a few rows thousands of times, one after the other."""
     if not on_accelerator():
         return table(rows)
+    if table.num_embeddings == 2:  # XLA may fail at the gradient of so narrow a product
+        return jnp.where(rows[..., None] == 0, *table.embedding)
     return jax.nn.one_hot(rows, table.num_embeddings) @ table.embedding
 
 
@@ -220,7 +225,7 @@ class AudioToMotion(nn.Module):
         self.pitch_embed = nn.Embed(300, self.condition)
         self.pitch_encoder = ConditionEncoder(self.condition, self._clear)
         self.blink_embed = nn.Embed(2, self.condition)
-        self.cond_proj = nn.Dense(self.condition)
+        self.cond_proj = Dense(self.condition)
         self.vae = FlowVAE(
             self.motion_channels,
             self.hidden,

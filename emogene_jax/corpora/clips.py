@@ -21,10 +21,10 @@ from emogene_jax.audio.features import audio_features, fitted
 from emogene_jax.audio.load import load_audio
 from emogene_jax.audio_to_motion.offset import estimate, moved
 from emogene_jax.corpora.clock import Clock
-from emogene_jax.corpora.watch import watch
+from emogene_jax.corpora.watch import Seen, watch
 from emogene_jax.folders import read_header
 from emogene_jax.media.video import video_info
-from emogene_jax.signals import FPS, UserError
+from emogene_jax.signals import FPS, Camera, Pose, UserError
 
 # What is kept of a clip, as it is on disk; content is most of it, with HuBERT.
 ARRAYS = {
@@ -62,6 +62,7 @@ class Job(NamedTuple):
     face_model: str | None = None  # as of watch.watch
     watch: Callable = watch  # (video, face_model, clock) -> Seen
     late_from: int = 1  # frames, from which on sound that is late is corrected
+    seen: str | None = None  # another extraction of these clips, whose faces count
 
 
 class Outcome(NamedTuple):
@@ -96,7 +97,7 @@ def extract(task: Task, job: Job) -> Outcome:
         reason = _reason(error, job.corpus)
         skip(job.out, task.path, reason)
         return Outcome(task.path, reason)
-    _write(kept(job.out, task.path, DONE), lambda file: np.savez(file, **arrays))
+    write_clip(job.out, task.path, arrays)
     seconds = len(arrays["found"]) / FPS
     return Outcome(task.path, None, told, seconds, clock.wall, clock.processor)
 
@@ -158,6 +159,27 @@ def read_clip(out, path: str, names=tuple(ARRAYS)) -> dict[str, np.ndarray]:
         ) from None
 
 
+def write_clip(out, path: str, found: dict) -> None:
+    """Leaves the file of the clip `path`: of `found`, what ARRAYS names."""
+    arrays = {name: np.asarray(found[name], dtype) for name, dtype in ARRAYS.items()}
+    _write(kept(out, path, DONE), lambda file: np.savez(file, **arrays))
+
+
+def seen_before(out, path: str) -> Seen:
+    """The face in a clip, as another extraction has it.
+
+    Raises:
+      UserError: it has no such clip.
+    """
+    if not kept(out, path, DONE).is_file():
+        raise UserError(f"{out}: {path} was not extracted")
+    clip = read_clip(out, path)
+    *camera, size = map(float, clip["camera"])
+    pose = Pose(clip["rotation"], clip["translation"])
+    camera, fps = Camera(*camera, int(size)), float(clip["source_fps"])
+    return Seen(clip["landmarks"], clip["found"], pose, camera, fps)
+
+
 def _see_and_hear(task: Task, job: Job, clock: Clock):
     """(ARRAYS of the clip, what people should know of it or None)."""
     video = Path(job.corpus) / task.path
@@ -170,7 +192,10 @@ def _see_and_hear(task: Task, job: Job, clock: Clock):
             raise UserError(f"{video}: no sound track, expected one or {sound}")
     with clock.stage("features"):  # before the picture: without sound that is in vain
         waveform = load_audio(sound)
-    seen = job.watch(video, job.face_model, clock)
+    if job.seen:
+        seen = seen_before(job.seen, task.path)
+    else:
+        seen = job.watch(video, job.face_model, clock)
     with clock.stage("features"):
         waveform = fitted(waveform, len(seen.found))
         offset = estimate(waveform, seen.landmarks)

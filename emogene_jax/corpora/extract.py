@@ -285,7 +285,10 @@ def _content(out, choice: str) -> dict:
 def _try_out(job: Job) -> None:
     """Raises UserError for what would else be found wrong with every clip, and have all
     of them skipped: no face model, a HuBERT that is no longer there."""
-    try_out(job.face_model)
+    if job.seen:
+        clips.read_extraction(job.seen)
+    else:
+        try_out(job.face_model)
     audio_features(np.zeros(SAMPLE_RATE, np.float32), job.content)
 
 
@@ -309,6 +312,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FRAMES",
         help="from which on sound that is late or early is corrected (default: 1)",
     )
+    parser.add_argument(
+        "--seen",
+        metavar="DIR",
+        help="another --out of the same clips: what was seen there counts, and only "
+        "sound is looked at again",
+    )
     parser.add_argument("--again", action="store_true", help="try skipped clips again")
     parser.add_argument("--beam", action="store_true", help="run by Apache Beam")
     return parser
@@ -327,7 +336,9 @@ def main(argv: list[str] | None = None) -> int:
         must_exist(args.face_model, what="a face model bundle (face_landmarker.task)")
         must_be_writable(args.out, folder=True)
         job = Job(args.folder, args.out, _content(args.out, args.content))
-        job = job._replace(face_model=args.face_model, late_from=args.late_from)
+        job = job._replace(
+            face_model=args.face_model, late_from=args.late_from, seen=args.seen
+        )
         if args.again:
             for path in clips.kept_paths(args.out, clips.SKIPPED):
                 clips.kept(args.out, path, clips.SKIPPED).unlink()

@@ -43,7 +43,7 @@ class CorpusRecords(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     fps: of the rows; source_fps: of the video.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
     code_path = None  # no checksums beside the code: nothing is downloaded
     corpus: Corpus
 
@@ -139,7 +139,7 @@ def identity_records(extracted, takes: dict[str, Labels]) -> Iterator[tuple[str,
         yield (
             path,
             {
-                "content": content,
+                "content": seen["content"],
                 "f0": seen["f0"],
                 "blink": (closure > BLINK).astype(np.int32),
                 "motion": motion.reshape(frames, -1),

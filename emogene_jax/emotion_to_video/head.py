@@ -26,6 +26,7 @@ from emogene_jax.emotion_to_video.encoding import (
 from emogene_jax.face.rig import Rig, upper_conditions
 from emogene_jax.parallel import full_precision, on_accelerator
 from emogene_jax.pose.code import CODES
+from emogene_jax.precision import Dense, product
 
 # How far each round of looking for where a sample has come from goes. Where lips part,
 # the warp is steeper than 1: whole steps would jump to and fro, farther each time.
@@ -97,9 +98,9 @@ class HeadField(nn.Module):
             3 * math.prod(CORRECTION), False, kernel_init=zero, name="warp_correction"
         )
         self.opacity = nn.Dense(1, name="opacity")
-        self.second = nn.Dense(s.hidden, name="second")
-        self.third = nn.Dense(s.hidden, name="third")
-        self.last = nn.Dense(12, name="last")
+        self.second = Dense(s.hidden, name="second")
+        self.third = Dense(s.hidden, name="third")
+        self.last = Dense(12, name="last")
 
     def frame(self, rig: Rig, condition) -> FrameState:
         """The field of frames with conditions [B, C]."""
@@ -154,7 +155,7 @@ class HeadField(nn.Module):
         """The same at points [B, P, 3] of the rest face."""
         planes = jnp.moveaxis(state.planes, 1, 0), self.fine_planes, sides(rig, points)
         features = (_read_at_once if on_accelerator() else _read_in_turn)(*planes)
-        hidden = nn.relu(features @ self.first + self.first_bias)
+        hidden = nn.relu(product(features, self.first) + self.first_bias)
         return self._sample(hidden, points.shape[:2])
 
     def still(self, precision=jnp.float16):

@@ -17,6 +17,7 @@ import numpy as np
 from emogene_jax.emotion_to_video.encoding import read_planes
 from emogene_jax.parallel import full_precision
 from emogene_jax.pose.torso import undone
+from emogene_jax.precision import Dense
 
 NECK = 0.12  # how far it goes on under the head, in heights of the picture
 
@@ -58,10 +59,10 @@ class TorsoField(nn.Module):
         moved = place + 0.05 * read_planes(shift, place)
         read = [read_planes(planes, moved) for planes in (coarse, fine)]
         features = jnp.concatenate([*read, head], -1)
-        bias = nn.Dense(s.hidden, use_bias=False, name="pose_bias")(code)
-        hidden = nn.relu(nn.Dense(s.hidden, name="first")(features) + bias[:, None])
-        hidden = nn.relu(nn.Dense(s.hidden, name="second")(hidden))
-        out = nn.Dense(4, name="last")(hidden)
+        bias = Dense(s.hidden, use_bias=False, name="pose_bias")(code)
+        hidden = nn.relu(Dense(s.hidden, name="first")(features) + bias[:, None])
+        hidden = nn.relu(Dense(s.hidden, name="second")(hidden))
+        out = Dense(4, name="last")(hidden)
         return nn.sigmoid(out[..., :3]), nn.sigmoid(out[..., 3])
 
 

@@ -49,8 +49,9 @@ def clip_batches(
       hosts: (index of this host, number of hosts).
 
     Returns:
-      batches: gives content [B, 2T, F], f0 [B, 2T] Hz, blink [B, T] int32, motion
-      [B, T, 204], mask [B, T] (0 = padding), speaker [B] int32; B is this host's share.
+      batches: gives content [B, 2T, F] (float16; float32 of records that hold that),
+      f0 [B, 2T] Hz, blink [B, T] int32, motion [B, T, 204], mask [B, T] (0 = padding),
+      speaker [B] int32; B is this host's share.
     """
     rows = host_share(batch_size, hosts)
     lengths = np.unique(np.atleast_1d(frames))

@@ -3,7 +3,7 @@
 Builders stand where the clips come from (synthetic/records.py, corpora/records.py; of a
 prepared portrait, portrait/records.py) and name the content features (audio.features)
 in their metadata, as `content`. A written folder is read back with
-`tfds.builder_from_directory`, without this code.
+`tfds.builder_from_directory`, without this code, in the types it was written in.
 
 Emotions are names. Arrays are encoded as bytes: TFDS's default writes 25 records a
 second, this 180.
@@ -21,7 +21,7 @@ from emogene_jax.input.tensorflow import quiet_tfds
 class Clip(NamedTuple):
     """A speaker says a sentence in an emotion: the record of every corpus of clips."""
 
-    content: np.ndarray  # [2T, F] float32
+    content: np.ndarray  # [2T, F] float16, half of what a large corpus would be
     f0: np.ndarray  # [2T] float32 Hz
     blink: np.ndarray  # [T] int32, 1 = lids closed
     motion: np.ndarray  # [T, 204] float32 eye distances, as filmed
@@ -39,7 +39,7 @@ def clip_features(channels: int) -> tfds.features.FeaturesDict:
     scalar = {"speaker": np.int32, "sentence": np.int32, "intensity": np.float32}
     return tfds.features.FeaturesDict(
         {
-            "content": array((None, channels), np.float32),
+            "content": array((None, channels), np.float16),
             "f0": array((None,), np.float32),
             "blink": array((None,), np.int32),
             "motion": array((None, 204), np.float32),

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from emogene_jax.precision import Dense
 from emogene_jax.signals import EMOTIONS, NUM_LANDMARKS
 
 LANDMARK_SIZE = NUM_LANDMARKS * 3
@@ -43,9 +44,9 @@ class Deformer(nn.Module):
             (len(EMOTIONS), EMBEDDING_SIZE),
         )
         x = jnp.concatenate([landmarks, emotion_weights @ embedding], axis=-1)
-        x = nn.relu(nn.Dense(self.hidden, name="layer_0")(x))
-        x = nn.relu(nn.Dense(self.hidden, name="layer_1")(x))
-        delta = nn.Dense(LANDMARK_SIZE, name="layer_2")(x)
+        x = nn.relu(Dense(self.hidden, name="layer_0")(x))
+        x = nn.relu(Dense(self.hidden, name="layer_1")(x))
+        delta = Dense(LANDMARK_SIZE, name="layer_2")(x)
         return landmarks + intensity[..., None] * delta
 
 

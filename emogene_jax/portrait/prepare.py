@@ -100,10 +100,8 @@ def prepare_portrait(
     sounds, known = load_sounds(files, looks, say), _known(looks, holdout_seconds)
     boxes, centre = _framed(files, looks, crop, known, size)
     steps = Progress(2 * sum(look["frames"] for look in looks), "prepare")
-    with FrameStore(folder.parent, max(size, MATTE_SIZE)) as frames:
-        points, *marks = _tracked(
-            files, looks, boxes, size, model, frames, known, steps
-        )
+    with FrameStore(folder.parent, max(size, MATTE_SIZE)) as store:
+        points, *marks = _tracked(files, looks, boxes, size, model, store, known, steps)
         parts = _parts(files, looks, points, marks[:2], model, known, say)
         clips, rows = _clips(files, looks, boxes, parts)
         points, marks = points[rows], [mark[rows] for mark in marks]
@@ -112,7 +110,7 @@ def prepare_portrait(
         calm = _calm(files[0], marks[0][:known], numbers["emotion"][:known])
         camera = model, size, centre, find_morphable(face_model)
         fit, pose, mesh, landmarks = fit_clips(points, lengths, *camera, known=known)
-        coded, layers = _layers(frames, rows, points, lengths, known, size, steps)
+        coded, layers = _layers(store, rows, points, lengths, known, size, steps)
     sound, late = listen(clips, sounds, landmarks[:known], content, sound_offset, say)
     portrait = Portrait(
         **no_pictures(len(rows)),

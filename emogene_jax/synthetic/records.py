@@ -62,7 +62,7 @@ def synthetic_clip(take: tuple[int, int, int, str, float, float]) -> Clip:
     sound = audio_features(made.waveform)
     frames = len(made.motion)
     return Clip(
-        content=sound.content,
+        content=sound.content.astype(np.float16),
         f0=sound.f0,
         blink=(made.blink > 0.5).astype(np.int32),
         motion=made.motion.reshape(frames, -1),
@@ -92,7 +92,7 @@ def synthetic_clips(
 class Synthetic(tfds.core.GeneratorBasedBuilder):
     """Clips of the synthetic world."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
     code_path = None  # no checksums beside the code: nothing is downloaded
 
     def __init__(self, world: World = World(), **kwargs):  # noqa: B008, immutable

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 import jax
 
 from emogene_jax import parallel
+from emogene_jax.precision import learning_in
 from emogene_jax.signals import Stage, UserError
 from emogene_jax.train.board import Board
 from emogene_jax.train.checkpoint import open_checkpoints
-from emogene_jax.train.feed import Batch, Resident, Streamed
+from emogene_jax.train.feed import Batch, Resident, Streamed, whole
 from emogene_jax.train.packed import packed_stage, packed_state, unpack
 from emogene_jax.train.progress import Progress
 from emogene_jax.train.speed import Speed, Trace
@@ -84,6 +85,7 @@ def train(
     val_batches: Sequence[Batch] = (),
     validate: Callable[[Any, Any], Mapping[str, float]] | None = None,
     deterministic: bool = False,
+    precision: str = "auto",
     config: Mapping[str, Any] | None = None,
     label: str = "train",
     profile: bool = False,
@@ -94,7 +96,8 @@ def train(
       stage: what to train.
       workdir: checkpoints and curves. One that is finished returns at once.
       steps: of the whole training; `…_steps`: how often, and `scan_steps` how many at
-        most run per dispatch (resident data only).
+        most run per dispatch (of batches from the host, on an accelerator only: as many
+        of them wait there).
       batch_source: resident arrays, or `batches(start_step)` (see the module).
       optimizer: learning rates and clipping.
       ema: decay of the moving average of the parameters; None = no average.
@@ -109,6 +112,7 @@ def train(
       validate: (averaged parameters, aux) -> more of such, for what is no batch. Host
         code.
       deterministic: the same bits on a GPU, too, at some cost.
+      precision: of networks' products in a step (emogene_jax.precision).
       config: JSON, kept with the checkpoints.
       label: the name on the progress bar.
       profile: whether a trace of some steps is left in `workdir`/profile, for
@@ -122,10 +126,13 @@ def train(
     transform = make_optimizer(optimizer, steps)
     # Many small arrays are many launches.
     packed = parallel.on_accelerator()
-    step = make_step(packed_stage(stage) if packed else stage, transform, ema)
+    rounded = stage._replace(loss=learning_in(precision, stage.loss))
+    step = make_step(packed_stage(rounded) if packed else rounded, transform, ema)
     frozen = parallel.replicate(frozen)
     if callable(batch_source):
-        scan_steps, feed = 1, Streamed(step, batch_source, frozen, deterministic)
+        # As for Resident, a CPU has no use for a loop.
+        scan_steps = scan_steps if packed else 1
+        feed = Streamed(step, batch_source, frozen, deterministic, scan_steps)
     else:
         feed = Resident(step, stage, batch_source, frozen, deterministic)
     init_key, run_key = jax.random.split(jax.random.key(seed))
@@ -191,8 +198,8 @@ def _loop(
     while step < plan.steps:
         stop = plan.stop(step)
         with trace.dispatch(step):
-            state, report = feed.advance(state, stop)
-            reports.add(step, report)
+            state, made = feed.advance(state, stop)
+            reports.add(step, made)
         step = stop
         speed.begin(step, feed.waited)  # only now: the first dispatch compiles
         if progress:
@@ -223,25 +230,26 @@ def _loop(
 
 
 class _Reports:
-    """Metrics on their way from the devices, read one dispatch late.
+    """Metrics on their way from the devices, read one turn of the loop late.
 
     So the host prepares the next dispatch while the devices work on the last.
     """
 
     def __init__(self, label: str):
         self.latest: dict[str, float] = {}
-        self._label, self._pending = label, []
+        self._label, self._pending = label, (0, [])
         self._sums: dict[str, float] = {}
         self._count = 0
 
-    def add(self, step: int, report: dict) -> None:
-        """Takes the report of the dispatch that began at `step`; reads the last one."""
+    def add(self, step: int, reports: list[dict]) -> None:
+        """Takes the reports on what began at `step`; reads those before."""
         self.check()
-        self._pending = [(step, report)]
+        self._pending = step, reports
 
     def check(self) -> None:
         """Reads what is on its way, and stops a training that diverged."""
-        for step, report in self._pending:
+        step, reports = self._pending
+        for report in reports:
             report = jax.device_get(report)
             done = int(report["steps"])
             if not report["finite"]:
@@ -255,7 +263,8 @@ class _Reports:
                 self._sums[name] = self._sums.get(name, 0.0) + value
             self._count += done
             self.latest = {"loss": sums["loss"] / done}
-        self._pending = []
+            step += done
+        self._pending = 0, []
 
     def mean(self) -> dict[str, float]:
         """Each metric's mean since the last call."""
@@ -299,7 +308,7 @@ def _validation(
         here = parallel.on_one_device((params, state.aux, frozen, batch))
         return scalars, stage.images(*here)
 
-    placed = [parallel.replicate(batch) for batch in val_batches]
+    placed = [parallel.replicate(whole(batch)) for batch in val_batches]
     return judge
 
 

@@ -237,3 +237,11 @@ def test_speech_over_music_is_no_silence(below):
         with pytest.warns(UserWarning, match="music or noise lies close"):
             found = speech_frames(sound)
     assert found[frames].mean() > 0.95
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_sentence_without_a_pause_is_not_called_music():
+    time = np.arange(4 * RATE) / RATE
+    loudness = 0.6 + 0.4 * np.sin(2 * np.pi * 4 * time)
+    sound = 0.2 * loudness * np.sign(np.sin(2 * np.pi * 120 * time))
+    assert speech_frames(sound.astype(np.float32)).all()

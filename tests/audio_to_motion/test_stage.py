@@ -1,3 +1,5 @@
+import re
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -383,8 +385,11 @@ def test_eight_accelerators_learn_what_a_cpu_does(
     before = jax.jit(gradient)(*told, batch)
     on_an_accelerator()
     use_devices(8)
-    step = parallel.data_parallel(gradient, donate=())
-    after = step(*parallel.replicate(told), parallel.shard_batch(batch))
-    before, after = jax.device_get((before, after))
+    placed = *parallel.replicate(told), parallel.shard_batch(batch)
+    step = parallel.data_parallel(gradient, donate=()).lower(*placed).compile()
+    before, after = jax.device_get((before, step(*placed)))
     difference = optax.tree.norm(optax.tree.sub(before, after))
     assert difference < 1e-4 * optax.tree.norm(before)
+    # The expert compares every sound with every mouth of the batch.
+    sent = r" (all-gather|all-to-all|collective-permute)\("
+    assert name == "lip_sync" or not re.search(sent, step.as_text())

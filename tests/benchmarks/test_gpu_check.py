@@ -94,6 +94,19 @@ def test_a_module_is_read():
     ]
 
 
+def test_a_product_is_as_precise_as_its_factors():
+    narrow = HLO.replace(
+        "  %exact = f32[4,4]{1,0} dot(%w, %w)",
+        "  %half_w = bf16[4,4]{1,0} convert(%w)\n"
+        "  %exact = f32[4,4]{1,0} dot(%half_w, %half_w)",
+    )
+    kinds = [kind for kind, _ in compiled.Module(narrow).products()]
+    assert sorted(kinds) == ["bf16", "tf32"]
+    library = 'custom-call(%half_w, %w), custom_call_target="__cublas$lt$matmul"'
+    called = compiled.Module(narrow.replace("dot(%half_w, %half_w)", library))
+    assert sorted(kind for kind, _ in called.products()) == ["bf16", "tf32"]
+
+
 def test_ways_of_adding_are_told_apart():
     kernels = (
         ".entry a(\n atom.relaxed.sys.global.cas.b32 %r5, [%rd3], %r19, %r18;\n",
@@ -109,6 +122,7 @@ def test_ways_of_adding_are_told_apart():
 def test_what_is_over_its_ceiling_is_said():
     line = {
         "program": "head",
+        "devices": 8,
         "launches": 10,
         "conditionals": 0,
         "scatters": {"vector": 2},
@@ -126,6 +140,8 @@ def test_what_is_over_its_ceiling_is_said():
     }
     assert len(gpu_check.over(line | bad)) == 5
     assert len(gpu_check.over(line | bad | {"sm": 80})) == 4
+    more = line | {"launches": gpu_check.LAUNCHES["head"] + 1}
+    assert not gpu_check.over(more) and gpu_check.over(more | {"devices": 1})
 
 
 @pytest.mark.slow

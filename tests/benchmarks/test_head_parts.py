@@ -22,7 +22,8 @@ HELPERS = ("head_parts", "marched", "portraits", "timing")
 def parts(monkeypatch):
     folder = Path(__file__).resolve().parents[2] / "benchmarks"
     monkeypatch.syspath_prepend(str(folder))
-    argv = ["head_parts.py", "--steps", "48", "--only", "no_warp", "ambient"]
+    # As many steps as in test_marching.py and test_train_avatar.py: one program.
+    argv = ["head_parts.py", "--steps", "64", "--only", "no_warp", "ambient"]
     monkeypatch.setattr(sys, "argv", argv)
     import head_parts
 
@@ -43,11 +44,10 @@ def batch(filmed, untrained):
 
 
 def gradients(part, params, aux, rig, batch):
-    def loss(params):
-        frozen, key = {"rig": rig}, jax.random.key(1)
-        return part.loss(params, aux, frozen, batch, key, 0)[0]
+    def loss(params, aux, frozen, batch):
+        return part.loss(params, aux, frozen, batch, jax.random.key(1), 0)[0]
 
-    return jax.jit(jax.grad(loss))(params)
+    return jax.jit(jax.grad(loss))(params, aux, {"rig": rig}, batch)
 
 
 def size(tree):
@@ -59,15 +59,12 @@ def test_parts_that_are_off_learn_nothing(parts, untrained, batch):
     told, drawn = batch
     whole = head_stage(**told)
     off = parts.VARIANTS["no_basis"].off + parts.VARIANTS["no_fine"].off
-    params, aux = jax.jit(whole.init)(jax.random.key(0), drawn)
-    rig = jax.tree.map(jnp.asarray, untrained.rig)
-    found = gradients(parts.held_at_zero(whole, off), params, aux, rig, drawn)
+    state = untrained.head, {"density": untrained.density}, untrained.rig, drawn
+    found = gradients(parts.held_at_zero(whole, off), *state)
     assert {name for name, part in found.items() if size(part) == 0} == set(off)
-    assert (
-        min(size(gradients(whole, params, aux, rig, drawn)[name]) for name in off) > 0
-    )
+    assert min(size(gradients(whole, *state)[name]) for name in off) > 0
     with pytest.raises(ValueError, match="no_such"):
-        parts.zeroed(params, ("no_such",))
+        parts.zeroed(untrained.head, ("no_such",))
 
 
 def test_every_part_is_off_somewhere(parts, untrained):
@@ -136,7 +133,7 @@ def test_tiny_answers_the_question(parts, capsys):
     assert (still["variant"], still["render"]) == ("no_warp", "baked")
     assert (ambient["variant"], ambient["render"]) == ("ambient", "marched")
     for line in (still, ambient):
-        assert line["benchmark"] == "head_parts" and line["steps"] == 48
+        assert line["benchmark"] == "head_parts" and line["steps"] == 64
         assert line["ms_per_step"] > 0 and line["march_ms"] > 0
         assert 10 < line["psnr_head_matte"] < line["psnr_head"] < 40
     assert still["baked_ms"] > 0 and "baked_ms" not in ambient

@@ -77,6 +77,19 @@ def test_a_clip_is_kept_as_it_was(extracted):
     assert np.corrcoef(found["content"].ravel(), heard.content.ravel())[0, 1] > 0.9
 
 
+def test_what_was_seen_once_is_not_looked_at_again(extracted, corpus, tmp_path):
+    job = job_of(corpus, tmp_path)._replace(seen=str(extracted), watch=None)
+    paths = tiny_corpora.CREMA_D
+    outcomes = [clips.extract(Task(path, None), job) for path in paths]
+    for path, outcome in zip(paths, outcomes, strict=True):
+        if path == BROKEN:
+            assert outcome.reason
+            continue
+        first, again = (clips.read_clip(out, path) for out in (extracted, tmp_path))
+        for name in clips.ARRAYS:
+            np.testing.assert_array_equal(first[name], again[name])
+
+
 def test_a_broken_clip_says_why(extracted, corpus):
     assert clips.kept_paths(extracted, clips.SKIPPED) == [BROKEN]
     assert extract.write_skipped(extracted) == 1

@@ -260,8 +260,9 @@ def test_records_name_their_content(folder, tmp_path):
         records_content(tmp_path / "absent")
 
 
-def rewritten(folder, to, change):
-    """A copy of the records whose train examples went through change(features)."""
+def rewritten(folder, to, change, only=3):
+    """A copy of the records of which one train example, or all (None), went through
+    change(features)."""
     import tensorflow as tf
 
     copied = Path(shutil.copytree(folder, to))
@@ -270,10 +271,28 @@ def rewritten(folder, to, change):
     with tf.io.TFRecordWriter(str(shard)) as writer:
         for number, record in enumerate(records):
             example = tf.train.Example.FromString(record)
-            if number == 3:
+            if only in (number, None):
                 change(example.features.feature)
             writer.write(example.SerializeToString())
     return copied
+
+
+def test_content_is_in_halves_and_older_records_in_singles(folder, tmp_path):
+    def widened(feature):
+        (half,) = feature["content"].bytes_list.value
+        whole = np.frombuffer(half, np.float16).astype(np.float32).tobytes()
+        feature["content"].bytes_list.value[:] = [whole]
+
+    older = rewritten(folder, tmp_path / "r", widened, only=None)
+    path = older / "features.json"
+    told = json.loads(path.read_text())
+    told["featuresDict"]["features"]["content"]["tensor"]["dtype"] = "float32"
+    path.write_text(json.dumps(told))
+    (new,) = first(clip_batches(folder, batch_size=4, frames=8), 0)
+    (old,) = first(clip_batches(older, batch_size=4, frames=8), 0)
+    assert new["content"].dtype == np.float16 and old["content"].dtype == np.float32
+    for name, array in new.items():
+        np.testing.assert_array_equal(array, old[name])
 
 
 def test_a_record_that_lacks_something_is_named(folder, tmp_path):

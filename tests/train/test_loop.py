@@ -83,8 +83,8 @@ def test_a_loss_that_is_not_finite_stops_it(tmp_path, source):
 
 @pytest.fixture
 def looped(monkeypatch):
-    """Resident data as on a GPU: a loop of many steps, whose state is donated. Called, it
-    is so from then on; what it returns counts the loops that are compiled."""
+    """Training as on a GPU: a loop of many steps, whose state is donated. Called, it is so
+    from then on; what it returns counts the loops that are compiled."""
     loop, compiled = jax.lax.while_loop, []
 
     def counted(*arguments):
@@ -99,16 +99,20 @@ def looped(monkeypatch):
     return begin
 
 
-@pytest.mark.parametrize("count", [8, 3])
+@pytest.mark.parametrize(
+    "source, count",
+    [(resident(), 8), (resident(), 3), (batches, 8)],
+    ids=["resident 8", "resident 3", "streamed 8"],
+)
 def test_a_loop_of_steps_is_those_steps_however_it_is_cut(
-    tmp_path, looped, use_devices, count
+    tmp_path, looped, use_devices, source, count
 ):
     use_devices(count)
     often = {"log_steps": 40, "ckpt_steps": 40, "ema": 0.9}
-    one_by_one = run(tmp_path / "steps", **often)
+    one_by_one = run(tmp_path / "steps", source, **often)
     compiled = looped()
-    whole = run(tmp_path / "whole", scan_steps=40, **often)
-    cut = run(tmp_path / "cut", scan_steps=7, **often | {"ckpt_steps": 10})
+    whole = run(tmp_path / "whole", source, scan_steps=40, **often)
+    cut = run(tmp_path / "cut", source, scan_steps=7, **often | {"ckpt_steps": 10})
     assert len(compiled) == 2
     states = [(r.params, r.ema_params, r.aux) for r in (one_by_one, whole, cut)]
     chex.assert_trees_all_close(states[0], states[1], rtol=1e-5)
@@ -118,18 +122,21 @@ def test_a_loop_of_steps_is_those_steps_however_it_is_cut(
         np.testing.assert_allclose(whole.metrics[name], value, rtol=1e-4)
 
 
-def test_a_loop_stops_at_a_loss_that_is_not_finite(tmp_path, looped):
+@pytest.mark.parametrize("source", [resident(), batches], ids=["resident", "streamed"])
+def test_a_loop_stops_at_a_loss_that_is_not_finite(tmp_path, looped, source):
     looped()
+    told = {"stage": tiny_stage(bad_step=17), "scan_steps": 40, "log_steps": 40}
     with pytest.raises(TrainingDiverged, match="not finite at step 17 "):
-        run(tmp_path, stage=tiny_stage(bad_step=17), scan_steps=40, log_steps=40)
+        run(tmp_path, source, **told)
     assert checkpoint.load(tmp_path).step == 10
 
 
-def test_a_loop_that_was_killed_goes_on_to_the_same_bits(tmp_path, looped):
+@pytest.mark.parametrize("source", [resident(), batches], ids=["resident", "streamed"])
+def test_a_loop_that_was_killed_goes_on_to_the_same_bits(tmp_path, looped, source):
     looped()
-    whole = run(tmp_path / "whole", scan_steps=16, optimizer=LONG)
-    run(tmp_path / "cut", scan_steps=16, steps=17, optimizer=LONG)
-    rest = run(tmp_path / "cut", scan_steps=3, optimizer=LONG)
+    whole = run(tmp_path / "whole", source, scan_steps=16, optimizer=LONG)
+    run(tmp_path / "cut", source, scan_steps=16, steps=17, optimizer=LONG)
+    rest = run(tmp_path / "cut", source, scan_steps=3, optimizer=LONG)
     chex.assert_trees_all_equal(whole.params, rest.params)
     chex.assert_trees_all_equal(whole.ema_params, rest.ema_params)
 
@@ -278,6 +285,25 @@ def test_compiles_once(tmp_path):
     run(tmp_path, stage=stage._replace(loss=traced(stage.loss)), scan_steps=7)
 
 
+def test_a_stage_sees_no_halves(tmp_path):
+    def rounded(to):
+        for batch in batches(0):
+            yield batch | {"x": batch["x"].astype(np.float16).astype(to)}
+
+    few = {"steps": 6, "log_steps": 3}
+    learned = [
+        run(
+            tmp_path / to.__name__,
+            lambda _, to=to: rounded(to),
+            val_batches=[next(rounded(to))],
+            **few,
+        )
+        for to in (np.float16, np.float32)
+    ]
+    chex.assert_trees_all_equal(learned[0].params, learned[1].params)
+    assert learned[0].metrics["val_loss"] == learned[1].metrics["val_loss"]
+
+
 def two_shapes(start_step):
     """Batches of two sizes, as a schedule of buckets gives them."""
     for step, batch in enumerate(batches(start_step), start_step):
@@ -303,3 +329,15 @@ def test_batches_of_several_shapes_compile_once_each(tmp_path):
     rest = run(tmp_path / "cut", two_shapes, optimizer=LONG)
     whole = run(tmp_path / "again", two_shapes, optimizer=LONG)
     chex.assert_trees_all_equal(whole.params, rest.params)
+
+
+def test_loops_go_through_batches_of_several_shapes(tmp_path, looped):
+    one_by_one = run(tmp_path / "steps", two_shapes)
+    compiled = looped()
+    whole = run(tmp_path / "whole", two_shapes, scan_steps=5)
+    assert len(compiled) == 2  # a program for each shape
+    chex.assert_trees_all_close(whole.params, one_by_one.params, rtol=1e-5)
+    assert int(whole.aux["seen"]) == int(one_by_one.aux["seen"])
+    with pytest.raises(TrainingDiverged, match="not finite at step 17 "):
+        bad = tiny_stage(bad_step=17)
+        run(tmp_path / "bad", two_shapes, stage=bad, scan_steps=10)
