@@ -31,6 +31,12 @@ def rotation_exp(vector, xp=np):
     return xp.eye(3) + xp.sinc(angle / np.pi) * cross + half * (cross @ cross)
 
 
+def mean_rotation(rotation: np.ndarray) -> np.ndarray:
+    """The rotation [3, 3] in the middle of rotations [T, 3, 3]."""
+    u, _, vt = np.linalg.svd(rotation.mean(0))
+    return u @ vt
+
+
 def rotation_log(rotation: np.ndarray) -> np.ndarray:
     """Axis times angle [..., 3] of rotations [..., 3, 3] by less than pi."""
     skew = rotation - np.swapaxes(rotation, -1, -2)

@@ -36,18 +36,29 @@ def speech_frames(waveform: np.ndarray) -> np.ndarray:
     # Of each step without its own mean, so that a constant offset is silence.
     steps = [block.var(axis=1) for block in blocks(waveform, HOP, 2 * frames)]
     energy = smooth_energy(np.concatenate(steps))
-    level = np.percentile(energy, 97)
+    floor, level = measured(energy)
     if level < SILENCE_DB:
         return np.zeros(frames, bool)
-    floor = np.percentile(energy[energy > FLOOR_DB], 10)
-    sure = np.clip((level - floor - NOISY_DB) / (CLEAR_DB - NOISY_DB), 0, 1)
+    sure = sureness(floor, level)
     if sure < 1 and len(energy) >= PAUSED:
         warnings.warn(
             "music or noise lies close under the speech: pauses are not told from it",
             stacklevel=2,
         )
-    low = floor + sure * (threshold(floor, level) - floor)
-    return speech_of(energy, low, sure * HYSTERESIS_DB).reshape(-1, 2).any(axis=1)
+    low = threshold(floor, level, sure)
+    return speech_of(energy, low, sure).reshape(-1, 2).any(axis=1)
+
+
+def measured(energy: np.ndarray) -> tuple[float, float]:
+    """(noise floor, level of speech), dB, of smooth energy [S]."""
+    noise = energy[energy > FLOOR_DB]
+    floor = np.percentile(noise, 10) if noise.size else FLOOR_DB
+    return float(floor), float(np.percentile(energy, 97))
+
+
+def sureness(floor: float, level: float) -> float:
+    """From 0 to 1, how far energy tells speech of such a level from such a noise."""
+    return float(np.clip((level - floor - NOISY_DB) / (CLEAR_DB - NOISY_DB), 0, 1))
 
 
 def smooth_energy(power: np.ndarray) -> np.ndarray:
@@ -56,22 +67,23 @@ def smooth_energy(power: np.ndarray) -> np.ndarray:
     return 10 * np.log10(np.convolve(padded, np.ones(5) / 5, mode="valid") + 1e-12)
 
 
-def speech_of(
-    energy: np.ndarray, low: float, hysteresis: float = HYSTERESIS_DB
-) -> np.ndarray:
-    """Steps [S] that are speech, of energy [S] in dB and the low threshold of it."""
-    speech = _hysteresis(energy, low, low + hysteresis)
+def speech_of(energy: np.ndarray, low: float, sure: float) -> np.ndarray:
+    """Steps [S] that are speech, of energy [S] in dB, the low threshold of it, and how sure
+    that is."""
+    speech = _hysteresis(energy, low, low + sure * HYSTERESIS_DB)
     speech = _without_short(speech, True, SHORTEST_SPEECH)
     wider = np.convolve(speech, np.ones(2 * PADDING + 1))
     speech = wider[PADDING : PADDING + len(energy)] > 0
     return _without_short(speech, False, SHORTEST_SILENCE)
 
 
-def threshold(floor: float, level: float) -> float:
-    """The low threshold in dB, of a noise floor and a level of speech in dB."""
+def threshold(floor: float, level: float, sure: float) -> float:
+    """The low threshold in dB, of a noise floor and a level of speech in dB: the less sure
+    these tell speech, the more of all is taken for it."""
     # In a recording without pauses the "floor" is weak speech: stay well below level.
     above = min(ABOVE_FLOOR_DB, 0.4 * (level - floor))
-    return max(level - SPEECH_RANGE_DB, floor + above)
+    clear = max(level - SPEECH_RANGE_DB, floor + above)
+    return floor + sure * (clear - floor)
 
 
 def _hysteresis(energy: np.ndarray, low: float, high: float) -> np.ndarray:

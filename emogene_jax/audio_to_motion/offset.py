@@ -44,12 +44,12 @@ class Offset(NamedTuple):
         not count."""
         return self.frames if self.clear and abs(self.frames) >= least else 0
 
-    def told(self) -> str | None:
-        """What people should know of it."""
+    def told(self, done: str = "corrected") -> str | None:
+        """What people should know of it, and what is done about it."""
         frames = self.correction()
         if abs(frames) >= SAID:
             late = "late" if frames > 0 else "early"
-            return f"the sound is {abs(frames)} frames {late}: corrected"
+            return f"the sound is {abs(frames)} frames {late}: {done}"
         if self.fit < STRANGE:
             return (
                 f"the sound fits the lips nowhere within {FURTHEST / FPS:g} s "

@@ -24,7 +24,12 @@ from emogene_jax.evaluate.compare import (
 from emogene_jax.evaluate.networks import EVERY
 from emogene_jax.evaluate.report import Curves, write_report
 from emogene_jax.folders import write_json, write_text
-from emogene_jax.media.video import iter_frames, video_info, write_video
+from emogene_jax.media.video import (
+    iter_frames,
+    must_be_whole,
+    video_info,
+    write_video,
+)
 from emogene_jax.signals import FPS, UserError
 from emogene_jax.train.progress import Progress
 
@@ -156,8 +161,10 @@ def _check(references: dict, methods: dict) -> None:
     """Raises UserError now, not after an hour, where a video can't be compared."""
     for clip, true in references.items():
         info = video_info(true)
+        must_be_whole(true)
         for videos in methods.values():
             check_shape(videos[clip], info)
+            must_be_whole(videos[clip])
 
 
 # Measuring.

@@ -14,7 +14,7 @@ from emogene_jax.avatar.voice import check_voice
 from emogene_jax.emotion_to_video.render import Renderer
 from emogene_jax.emotions import never_reached
 from emogene_jax.folders import must_unpack_sanely
-from emogene_jax.media.video import video_info, write_video
+from emogene_jax.media.video import write_video
 from emogene_jax.parallel import enable_compilation_cache
 from emogene_jax.pipeline import (
     Performance,
@@ -22,6 +22,7 @@ from emogene_jax.pipeline import (
     perform_in_stretches,
 )
 from emogene_jax.pose.torso import MOTION
+from emogene_jax.rigid import mean_rotation
 from emogene_jax.signals import (
     FPS,
     Pose,
@@ -72,8 +73,6 @@ def drive(avatar, source, out, landmarks_out=None, background=None, face_model=N
     if Path(source).suffix.lower() == ".npz":
         performance, sound = _load(source), None
     else:
-        if video_info(source)["sound"]:  # damaged, it is told before it takes long
-            StoredSound(source)
         performance, has_sound = _track(source, person, face_model)
         sound = source if has_sound else None
     _show(person, Renderer(person.fields), performance, out, sound, picture)
@@ -188,17 +187,11 @@ def _load(path) -> Performance:
 
 
 def _track(path, person: Avatar, face_model) -> tuple[Performance, bool]:
-    """What a tracked face does, carried over: its motion, and its turns and shifts away
-    from its mean pose, put on the avatar's; and whether the video has sound."""
+    """What a tracked face does, carried over: its motion, and its turns and shifts, put on
+    the avatar's mean pose; and whether the video has sound."""
     from emogene_jax.portrait.prepare import track_performance
 
     motion, pose, has_sound = track_performance(path, face_model)
-    middle, home = _mean(pose), _mean(person.pose)
-    rotation = home.rotation @ middle.rotation.T @ pose.rotation
-    translation = home.translation + pose.translation - middle.translation
+    rotation = mean_rotation(person.pose.rotation) @ pose.rotation
+    translation = person.pose.translation.mean(0) + pose.translation
     return Performance(motion, Pose(rotation, translation)), has_sound
-
-
-def _mean(pose: Pose) -> Pose:
-    u, _, vt = np.linalg.svd(pose.rotation.mean(0))
-    return Pose(u @ vt, pose.translation.mean(0))

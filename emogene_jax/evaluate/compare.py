@@ -6,6 +6,7 @@ tracked once; where networks are asked (networks.py) it is decoded once more. Me
 not grow with length, but for landmarks.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -27,7 +28,12 @@ from emogene_jax.face.mesh import to_68
 from emogene_jax.face.tracking import Track, find_model, open_tracker, track_video
 from emogene_jax.landmarks import FACE, MOUTH
 from emogene_jax.media.video import iter_frames, video_info
+from emogene_jax.portrait.listen import ends_early
+from emogene_jax.portrait.look import crop_boxes, first_look, places
+from emogene_jax.portrait.told import file_notices, seen_notices
 from emogene_jax.signals import FPS, UserError
+
+SMALL = 0.25  # of a picture's side: a face is looked for around it, not in all of it
 
 
 class Tools(NamedTuple):
@@ -47,6 +53,7 @@ class Reference(NamedTuple):
     size: tuple[int, int]  # height, width, px
     landmarks: np.ndarray | None  # [T, 68, 2] px, NaN where no face was found
     readings: np.ndarray | None  # [T / networks.EVERY, 7] of the judge, NaN likewise
+    where: tuple | None  # of _whereabouts
     values: dict[str, dict[str, float]]  # sync, syncnet, expression
     notes: list[str]
 
@@ -103,6 +110,7 @@ NAMES = {
 def watch_reference(path, tools: Tools, progress: Callable = lambda: None) -> Reference:
     """Tracks a true video; `progress` is called once a frame."""
     size = []
+    where, told = _whereabouts(path, tools.model)
 
     def frames():
         for frame in iter_frames(path):
@@ -110,9 +118,8 @@ def watch_reference(path, tools: Tools, progress: Callable = lambda: None) -> Re
             progress()
             yield frame
 
-    track, readings, notes = _track(frames(), tools, path)
-    notes = _rate(video_info(path)) + notes
-    size = tuple(size)
+    track, readings, notes = _track(frames(), tools, path, where)
+    notes, size = told + notes, tuple(size)
     values = {}
     if track is not None:
         values, more = _sync(path, track, size, tools)
@@ -121,7 +128,10 @@ def watch_reference(path, tools: Tools, progress: Callable = lambda: None) -> Re
     if asked is not None:
         values["expression"] = {"asked": float(np.nanmean(asked))}
     landmarks = None if track is None else _landmarks(track)
-    return Reference(Path(path), size, landmarks, readings, values, notes)
+    if track is not None and where is not None:
+        at = track.points[..., :2]
+        where = where[0], (at.min(1) + at.max(1)) / 2 - where[0][:2]
+    return Reference(Path(path), size, landmarks, readings, where, values, notes)
 
 
 def compare(
@@ -159,7 +169,7 @@ def compare(
         pending.result()
 
     with ThreadPoolExecutor(1) as worker:
-        track, readings, notes = _track(frames(), tools, path)
+        track, readings, notes = _track(frames(), tools, path, reference.where)
     count = int(lengths.min())
     notes = _notes(path, reference, lengths) + notes
     values, found = {}, networks.Found([], [], [], [])
@@ -227,9 +237,26 @@ def _landmarks(track: Track) -> np.ndarray:
     return np.where(track.found[:, None, None], to_68(track.points)[..., :2], np.nan)
 
 
-def _track(frames: Iterator, tools: Tools, path) -> tuple:
+def _whereabouts(path, model) -> tuple:
+    """((left, top, side) px and [T, 2] px therein, where the face of the one who is there
+    most is looked for, or None: it is the larger one, and easily found), notes."""
+    if model is None:
+        return None, file_notices(video_info(path))
+    try:
+        look = first_look(path, model)
+    except UserError as error:  # pictures can be compared all the same
+        told = str(error).removeprefix(f"{path}: ")
+        return None, [told, *file_notices(video_info(path))]
+    told, many = seen_notices(look), max(look["faces"], look["people"]) > 1
+    if not many and look["face_size"] > SMALL * min(look["width"], look["height"]):
+        return None, told
+    (box,) = crop_boxes([path], [look], "auto", [look["frames"]])
+    return (box, places(look) - box[:2]), told
+
+
+def _track(frames: Iterator, tools: Tools, path, where: tuple | None) -> tuple:
     """(Track or None, the judge's readings or None, notes on why); frames are used up in
-    any case.
+    any case. where: of _whereabouts.
 
     Raises:
       UserError: they can't be read.
@@ -238,10 +265,15 @@ def _track(frames: Iterator, tools: Tools, path) -> tuple:
         for _ in frames:
             pass
         return None, None, []
-    read, faces = [], {}
+    read, faces, expected, box = [], {}, None, (0, 0, None)
+    if where is not None:
+        box, expected = where
+    left, top, side = box
 
     def all_frames():
-        yield from frames
+        for frame in frames:
+            whole = side is None
+            yield frame if whole else frame[top : top + side, left : left + side]
         read.append(True)
 
     def look(number, frame, points):
@@ -249,7 +281,8 @@ def _track(frames: Iterator, tools: Tools, path) -> tuple:
             faces[number // networks.EVERY] = judge.face_picture(frame, points)
 
     try:
-        track = track_video(all_frames(), tools.model, str(path), look=look)
+        track = track_video(all_frames(), tools.model, str(path), expected, look)
+        track = track._replace(points=track.points + [left, top, 0])
     except UserError as error:
         if not read:  # it is the video that can't be read
             raise
@@ -272,8 +305,9 @@ def _track(frames: Iterator, tools: Tools, path) -> tuple:
 def _sync(path, track: Track, size, tools: Tools) -> tuple[dict, list[str]]:
     """({"sync", "syncnet"}, notes on why that can't be told) of a tracked video."""
     values: dict[str, dict] = {}
+    notes: list[str] = []
     try:
-        sound = load_audio(path)
+        sound, notes = _heard(path, len(track.found) / FPS)
         seen = seen_of(track, size[::-1], FPS, tools.model, tools.morphable)
         values["sync"] = lip_sync(sound, seen, str(path))
         if tools.networks.syncnet is not None:
@@ -284,9 +318,20 @@ def _sync(path, track: Track, size, tools: Tools) -> tuple[dict, list[str]]:
                 for frame, points in zip(frames, landmarks)
             )
             values["syncnet"] = tools.networks.syncnet(sound, crops)
-        return values, []
+        return values, notes
     except UserError as error:
-        return values, [f"{'syncnet' if values else 'sync'} is absent: {error}"]
+        absent = "syncnet" if values else "sync"
+        return values, [*notes, f"{absent} is absent: {error}"]
+
+
+def _heard(path, seconds: float) -> tuple[np.ndarray, list[str]]:
+    """(the sound of a video that lasts so long, notes on what it is like)."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        sound = load_audio(path)
+    notes = [str(one.message).removeprefix(f"{path}: ") for one in told]
+    early = ends_early(len(sound), seconds)
+    return sound, notes + ([early] if early else [])
 
 
 def _masks(reference: Reference, number: int) -> dict:
@@ -342,7 +387,7 @@ def _some(reference: Reference, path, landmarks, count: int) -> Iterator[tuple]:
 def _notes(path, reference: Reference, lengths: np.ndarray) -> list[str]:
     """What the rules had to do to a video; lengths = its frames, the reference's."""
     info = video_info(path)
-    notes = _rate(info)
+    notes = file_notices(info)
     size = info["height"], info["width"]
     if size != reference.size:
         (height, width), (true_height, true_width) = size, reference.size
@@ -353,10 +398,3 @@ def _notes(path, reference: Reference, lengths: np.ndarray) -> list[str]:
             f"{lengths.min()} were compared"
         )
     return notes
-
-
-def _rate(info: dict) -> list[str]:
-    """A note, where a video has another rate than the one that is compared at."""
-    if abs(info["fps"] - FPS) <= 0.01:
-        return []
-    return [f"{info['fps']:.4g} fps brought to {FPS}: the nearest picture"]

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 from emogene_jax import __version__
 from emogene_jax.folders import write_text
@@ -121,7 +122,7 @@ def _link(folder: Path, file) -> str:
         relative = path
     else:
         relative = path.resolve().relative_to(folder.resolve())
-    return escape(relative.as_posix(), quote=True)
+    return quote(relative.as_posix())
 
 
 def _section(title: str, kind: str, items: list[str]) -> str:

@@ -11,11 +11,12 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from emogene_jax.face import mesh as lm
-from emogene_jax.rigid import project, rotation_exp, rotation_log
+from emogene_jax.rigid import mean_rotation, project, rotation_exp, rotation_log
 from emogene_jax.signals import Camera, Pose
 
 _NOISE_CM = 0.03  # what the tracker's points scatter, on the face
 _DEPTH_PRIOR_CM = 0.3  # how far a point's depth may be from the first guess
+_AT_ONCE = 1000  # frames
 _INDEPENDENT = 20  # frames in a row share their noise: one in 20 counts
 
 
@@ -62,13 +63,28 @@ def _cross_matrix(x: np.ndarray) -> np.ndarray:
 def fit_poses(points, shape, camera, pose, weight, steps=4) -> Pose:
     """Poses that project shape [P, 3] onto points [T, P, 2], by Gauss-Newton from
     `pose`. weight [T, P] or [P]."""
+    weight = np.broadcast_to(weight, points.shape[:2])
+    parts = [
+        _fit_some(points[part], shape, camera, Pose(*(p[part] for p in pose)), w, steps)
+        for part in _stretches(len(points))
+        for w in [weight[part]]
+    ]
+    return Pose(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _stretches(frames: int) -> list[slice]:
+    """Of so many frames; an hour of them at once would take 5 GB."""
+    return [slice(at, at + _AT_ONCE) for at in range(0, max(1, frames), _AT_ONCE)]
+
+
+def _fit_some(points, shape, camera, pose, weight, steps) -> Pose:
     for _ in range(steps):
         turned = shape @ np.swapaxes(pose.rotation, -1, -2)
         x = turned + pose.translation[:, None]
         d = _projection_jacobian(x, camera.focal)
         jacobian = np.concatenate([-d @ _cross_matrix(turned), d], -1)
         residual = points - project(shape[None], *pose, camera)
-        weighted = jacobian * np.broadcast_to(weight, x.shape[:2])[..., None, None]
+        weighted = jacobian * weight[..., None, None]
         # Both coordinates of all points as rows of one matrix a frame: BLAS is twice as
         # fast as einsum.
         rows = np.swapaxes(weighted.reshape(len(x), -1, 6), 1, 2)
@@ -233,12 +249,31 @@ def smooth_pose(pose: Pose, middle: np.ndarray) -> Pose:
     return Pose(rotation, centre - rotation @ middle)
 
 
+def away(pose: Pose, shot: np.ndarray) -> Pose:
+    """Turns and shifts away from the mean pose of their shot [T] of each: another camera
+    does not make a head jump."""
+    rotation, translation = (part.copy() for part in pose)
+    for number in np.unique(shot):
+        mine = shot == number
+        rotation[mine] = mean_rotation(rotation[mine]).T @ rotation[mine]
+        translation[mine] -= translation[mine].mean(0)
+    return Pose(rotation, translation)
+
+
 def head_mesh(tracked, fit: HeadFit) -> np.ndarray:
     """The tracked points in head space, [T, 478, 3] cm.
 
     Along the ray of the image point; the depth is the tracker's own, brought into head
     space by its rigid points.
     """
+    mesh = np.empty(tracked.shape)
+    for part in _stretches(len(tracked)):
+        pose = Pose(*(p[part] for p in fit.pose))
+        mesh[part] = _mesh_of(tracked[part], fit._replace(pose=pose))
+    return mesh
+
+
+def _mesh_of(tracked, fit: HeadFit) -> np.ndarray:
     stable = np.array(lm.STABLE)
     upright = tracked.astype(np.float64) * [1.0, -1.0, -1.0]
     scale, rotation, shift = similarity(

@@ -225,7 +225,7 @@ def track_video(
             f"{name}: a face in {found.sum()} of {len(seen)} frames, expected one in "
             "most of them"
         )
-    if (seen > 1).mean() > 0.02:
+    if places is None and (seen > 1).mean() > 0.02:
         warnings.warn(
             f"{name}: {seen.max()} faces in {(seen > 1).sum()} of {len(seen)} frames; "
             "the larger one is taken",

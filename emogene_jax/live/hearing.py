@@ -2,7 +2,8 @@
 
 audio.features looks at the whole of a recording before it says anything of it: how loud
 speech is, what its mean spectrum is. Here these are of what was heard so far, of the last
-half minute above all, and of usual speech before there was any. All else is the same
+half minute above all, and of usual speech before there was any; how far energy tells
+speech from noise and music is of the last seconds. All else is the same
 numbers, as soon as the sound is there that they need: REACH.
 """
 
@@ -25,6 +26,7 @@ USUAL_STEPS = 25  # that a level is made of before there is any speech
 LEVEL_STEPS = 30 * AUDIO_FPS  # speech that the level is of
 FLOOR_STEPS = 10 * AUDIO_FPS  # and the noise floor
 ABOVE_NOISE_DB = 12.0  # steps that tell the level of speech
+QUIETER_DB, STEADY_DB = 12.0, 3.0  # what is no speech: below its level; up and down
 FORGET = 0.5 ** (1 / (30 * AUDIO_FPS))  # a step: the mean spectrum's half-life is 30 s
 USUAL_TOP = 10.0  # largest mel energy of speech at speech_embedding's level
 
@@ -167,12 +169,21 @@ class Hearing:
         """[stop - start] bool."""
         begin = self._power.first
         energy = silence.smooth_energy(self._power.rest())
-        loudness = self._loudness
-        low = silence.threshold(loudness.floor, loudness.level)
-        speech = silence.speech_of(energy, max(low, silence.SILENCE_DB))
+        loudness, sure = self._loudness, self._sureness(energy)
+        low = silence.threshold(loudness.floor, loudness.level, sure)
+        speech = silence.speech_of(energy, max(low, silence.SILENCE_DB), sure)
         speech = speech[2 * start - begin : 2 * stop - begin]
         speech = np.pad(speech, (0, 2 * (stop - start) - len(speech)), "edge")
         return speech.reshape(-1, 2).any(1)
+
+    def _sureness(self, energy: np.ndarray) -> float:
+        """silence.sureness of what is remembered, energy [S] in dB, as if it were a
+        recording; but where nobody speaks, which a recording is not made of, noise and
+        music stay what they are: it is much quieter than speech was, or steady."""
+        floor, level = silence.measured(energy)
+        if level < self._loudness.level - QUIETER_DB or level - floor < STEADY_DB:
+            return 1.0
+        return silence.sureness(floor, level)
 
     def _listen(self) -> None:
         """All that the sound that is there allows."""

@@ -5,14 +5,16 @@ none, the first sound.
 
 import contextlib
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
 
-from emogene_jax.signals import UserError
+from emogene_jax.signals import FPS, UserError
 
 MOST = 3600  # s that time stamps may lie apart: more, and they are broken
 _LISTS = {"hls", "concat", "dash", "sdp", "imf"}
+_FASTEST = 480  # fps: more are the ticks of a clock, not a rate
 _LEAST = 0.5  # s that a file must lack before it counts as cut short
 
 
@@ -72,6 +74,23 @@ def picture_of(container):
         return None
     cover = av.stream.Disposition.attached_pic
     return default_of([s for s in container.streams.video if not s.disposition & cover])
+
+
+def rate_of(stream) -> Fraction:
+    """How many pictures a second a stream has, as far as it says."""
+    rate = stream.average_rate or FPS
+    return Fraction(rate if rate <= _FASTEST else FPS)
+
+
+def must_be_most(count: int, stream, lacking: Callable[[str], None]) -> None:
+    """Tells `lacking` where a stream has `count` pictures, and promises more."""
+    promised = stream.frames
+    if stream.duration:
+        # Of a clip that was trimmed without coding it anew more are there than are shown.
+        shown = int(stream.duration * stream.time_base * rate_of(stream))
+        promised = min(promised, shown)
+    if 0 < count < 0.98 * promised - 2:
+        lacking(f"truncated: {count} of {promised} frames are there")
 
 
 def packets(container, stream, lacking: Callable[[str], None]) -> Iterator[av.Packet]:

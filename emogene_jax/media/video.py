@@ -26,7 +26,6 @@ from emogene_jax.media.tone import is_high_range
 from emogene_jax.signals import FPS, SAMPLE_RATE, UserError
 
 _SOUND_RATE = 48_000  # Hz of the AAC track
-_FASTEST = 480  # fps: more are the ticks of a clock, not a rate
 _BACK = 0.5  # s by which a time stamp may lie before the last one
 
 
@@ -115,6 +114,18 @@ def _first_frame(container, stream, path):
         ) from None
 
 
+def must_be_whole(path) -> None:
+    """Raises UserError where a video breaks off, which is told without decoding it."""
+    with _open_to_read(path) as container:
+        stream = media.picture_of(container)
+        lacking = functools.partial(_lacking, path=path, whole=True)
+        try:
+            count = sum(p.size > 0 for p in media.packets(container, stream, lacking))
+        except av.error.FFmpegError as error:
+            lacking(f"damaged ({_reason(error)})")
+        media.must_be_most(count, stream, lacking)
+
+
 def _timed_frames(
     container, path, whole: bool = True
 ) -> Iterator[tuple[Fraction, Fraction, av.VideoFrame]]:
@@ -122,15 +133,11 @@ def _timed_frames(
     if it need not be whole, a warning."""
     stream = media.picture_of(container)
     stream.thread_type = "AUTO"
-    rate = stream.average_rate or FPS
-    step = 1 / Fraction(rate if rate <= _FASTEST else FPS)
-    earlier, previous, count, promised = None, None, 0, stream.frames
-    if stream.duration:
-        # Of a clip that was trimmed without coding it anew more are there than are shown.
-        promised = min(promised, int(stream.duration * stream.time_base / step))
+    step = 1 / media.rate_of(stream)
+    earlier, previous, count = None, None, 0
+    lacking = functools.partial(_lacking, path=path, whole=whole)
 
     def decoded():
-        lacking = functools.partial(_lacking, path=path, whole=whole)
         for packet in media.packets(container, stream, lacking):
             yield from packet.decode()
 
@@ -157,9 +164,7 @@ def _timed_frames(
         what = f"damaged after {count} frames ({_reason(error)})"
         _lacking(what, path, whole or not count)
     else:
-        if 0 < count < 0.98 * promised - 2:
-            found = f"{count} of {promised} frames are there"
-            _lacking(f"truncated: {found}", path, whole)
+        media.must_be_most(count, stream, lacking)
     if count == 0:
         raise UserError(f"{path}: 0 frames decoded, expected a video")
 

@@ -22,10 +22,17 @@ def load_sounds(files: Sequence[Path], looks: Sequence[dict], say: Callable) -> 
         if not look["sound"]:
             continue
         sounds[file] = StoredSound(file)
-        seconds = len(sounds[file]) / (FPS * FRAME)
-        if seconds < look["seconds"] - _ENDS_EARLY:
-            say(f"{file}: its sound ends after {seconds:.1f} s: silent from there on")
+        if told := ends_early(len(sounds[file]), look["seconds"]):
+            say(f"{file}: {told}")
     return sounds
+
+
+def ends_early(samples: int, seconds: float) -> str | None:
+    """In words, that a sound ends before its picture of so many seconds does."""
+    heard = samples / (FPS * FRAME)
+    if heard >= seconds - _ENDS_EARLY:
+        return None
+    return f"its sound ends after {heard:.1f} s: silent from there on"
 
 
 def listen(clips, sounds: dict, landmarks, content: dict, sound_offset, say) -> tuple:
@@ -51,6 +58,19 @@ def listen(clips, sounds: dict, landmarks, content: dict, sound_offset, say) -> 
         "waveform": whole,
     }
     return fields, late
+
+
+def say_late(clips, sounds: dict, landmarks, say: Callable) -> None:
+    """Says where the sound of clips does not fit their landmarks [T, 68, 3], by the longest
+    of them; it stays as it is."""
+    longest = int(np.argmax([clip.length for clip in clips]))
+    each = np.split(landmarks, np.cumsum([clip.length for clip in clips])[:-1])
+    clip = clips[longest]
+    found = estimate(
+        _part(sounds.get(clip.file), clip.first, clip.length), each[longest]
+    )
+    if found and (told := found.told("kept so")):
+        say(f"{clip.file}: {told}")
 
 
 def _part(sound: StoredSound | None, first: int, length: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from emogene_jax.audio.features import LOG_MEL
 from emogene_jax.emotions import emotion_of, intensity_of
@@ -22,10 +23,11 @@ from emogene_jax.face.fit import (
     rest_shapes,
 )
 from emogene_jax.face.identity import face_shape, of_one_person
+from emogene_jax.face.pose_fit import away
 from emogene_jax.face.tracking import canonical_mesh, find_model, track_video
-from emogene_jax.media.video import iter_frames
+from emogene_jax.media.video import iter_frames, video_info
 from emogene_jax.portrait.cut import held_out
-from emogene_jax.portrait.listen import listen, load_sounds
+from emogene_jax.portrait.listen import listen, load_sounds, say_late
 from emogene_jax.portrait.look import (
     crop_boxes,
     faced_parts,
@@ -51,14 +53,14 @@ from emogene_jax.portrait.pictures import (
     resize,
 )
 from emogene_jax.portrait.schema import Portrait
-from emogene_jax.portrait.told import describe, notices, told_left_out
+from emogene_jax.portrait.told import describe, describe_driver, told_left_out
 from emogene_jax.pose.torso_tracker import TorsoTracker
-from emogene_jax.signals import (
-    EMOTIONS,
-    Pose,
-    UserError,
-    landmarks_to_motion,
-)
+from emogene_jax.rigid import rotation_exp, rotation_log
+from emogene_jax.signals import EMOTIONS, FPS, Pose, UserError, landmarks_to_motion
+from emogene_jax.train.progress import Progress
+
+_LONG = 600.0  # s of video, from which on it is said before anything is looked at
+_EASED = 2.0  # frames in which a face that drives comes to rest where it is lost
 
 
 def prepare_portrait(
@@ -97,8 +99,9 @@ def prepare_portrait(
     looks = _look(files, model, size, crop, need_sound, folder.parent, say)
     sounds, known = load_sounds(files, looks, say), _known(looks, holdout_seconds)
     boxes, centre = _framed(files, looks, crop, known, size)
-    with FrameStore(folder.parent, max(size, MATTE_SIZE)) as frames:
-        points, *marks = _tracked(files, looks, boxes, size, model, frames, known)
+    steps = Progress(2 * sum(look["frames"] for look in looks), "prepare")
+    with FrameStore(folder.parent, max(size, MATTE_SIZE)) as store:
+        points, *marks = _tracked(files, looks, boxes, size, model, store, known, steps)
         parts = _parts(files, looks, points, marks[:2], model, known, say)
         clips, rows = _clips(files, looks, boxes, parts)
         points, marks = points[rows], [mark[rows] for mark in marks]
@@ -107,14 +110,13 @@ def prepare_portrait(
         calm = _calm(files[0], marks[0][:known], numbers["emotion"][:known])
         camera = model, size, centre, find_morphable(face_model)
         fit, pose, mesh, landmarks = fit_clips(points, lengths, *camera, known=known)
-        coded, torso, background = _layers(frames, rows, points, lengths, known, size)
+        coded, layers = _layers(store, rows, points, lengths, known, size, steps)
     sound, late = listen(clips, sounds, landmarks[:known], content, sound_offset, say)
     portrait = Portrait(
         **no_pictures(len(rows)),
-        background=background,
+        **layers,
         **_faces(mesh, landmarks, calm),
         pose=pose,
-        torso=torso,
         camera=fit.camera,
         **sound,
         **numbers,
@@ -123,15 +125,22 @@ def prepare_portrait(
     save_portrait(portrait, folder, coded)
 
 
-def _layers(store, rows, points, lengths, known: int, size: int):
-    """(coded pictures, the torso's motions [T, 6], background [size, size, 3]) of the rows
-    [T] of a FrameStore, with meshes [T, 478, 3] px of `size`."""
+def _layers(store, rows, points, lengths, known: int, size: int, progress: Progress):
+    """(coded pictures, the Portrait's torso [T, 6] and background [size, size, 3]) of the
+    rows [T] of a FrameStore, with meshes [T, 478, 3] px of `size`."""
     frames = Picked(store, rows)
     at, seen, torso = points[..., :2] * (frames.shape[1] / size), [], TorsoTracker()
-    layers = cut_out_clips(frames, at, lengths, known, size, seen)
-    coded = code_pictures(torso.followed(layers))
+
+    def layers():
+        for parts in cut_out_clips(frames, at, lengths, known, size, seen):
+            yield parts
+            progress.update(progress.done + len(parts[0]))
+
+    coded = code_pictures(torso.followed(layers()))
     background = resize(fill_background(*map(np.stack, zip(*seen))), size)
-    return coded, torso.track(borders(lengths, known), known), background
+    progress.close()
+    motions = torso.track(borders(lengths, known), known)
+    return coded, {"torso": motions, "background": background}
 
 
 class _Clip(NamedTuple):
@@ -144,9 +153,12 @@ class _Clip(NamedTuple):
     first: int  # of the file's
 
 
-def _parts(files, looks, points, marks, model, known: int, say) -> list:
+def _parts(
+    files, looks, points, marks, model, known: int, say, done="left out"
+) -> list:
     """Of what was tracked the stretches (look.faced_parts) of one person, whoever is there
-    most in what may be learned from; what is left out is said. marks: found and cuts."""
+    most in what may be learned from; what is `done` to others is said. marks: found and
+    cuts."""
     lengths = [look["frames"] for look in looks]
     parts = faced_parts(*marks, lengths)
     if not parts:
@@ -167,7 +179,7 @@ def _parts(files, looks, points, marks, model, known: int, say) -> list:
             ([(a, b) for a, b, kept in own if not kept], "another person"),
         ):
             if gaps:
-                say(told_left_out(file, gaps, why))
+                say(told_left_out(file, gaps, why, done))
     return [part for part, kept in zip(parts, mine, strict=True) if kept]
 
 
@@ -216,11 +228,18 @@ def _usable(lengths, known: int) -> np.ndarray:
     return np.clip(known - np.cumsum(lengths) + lengths, 0, lengths)
 
 
-def _tracked(files, looks, boxes, size, model, frames: FrameStore, known: int):
+def _tracked(
+    files, looks, boxes, size, model, frames: FrameStore, known: int, progress: Progress
+):
     """(points [T, 478, 3] px, found [T], cuts [T], smiles [T]) of all clips; their
     pictures go to `frames`."""
+
+    def keep(frame):
+        frames.append(frame)
+        progress.update(len(frames))
+
     tracks = [
-        _track_clip(file, look, box, size, model, frames.append)
+        _track_clip(file, look, box, size, model, keep)
         for file, look, box in zip(files, looks, boxes, strict=True)
     ]
     points, *marks = (np.concatenate(part) for part in zip(*tracks, strict=True))
@@ -276,17 +295,25 @@ def _info(clips, marks, landmarks, calm, error, content, late) -> dict:
 
 
 def _look(files, model, size, crop, need_sound, place, say) -> list[dict]:
-    """The first look at every file, said aloud; there is room for their pictures."""
-    looks = []
+    """The first look at every file, said aloud; there is room for their pictures. What
+    files say of themselves is looked at before, in no time."""
+    looks, declared = [], 0.0
     calm = [emotion_of(file) == "neutral" for file in files]
     for file, neutral in zip(files, calm, strict=True):
-        look = first_look(file, model, crop)
-        for line in describe(look, size):
-            say(line)
+        info = video_info(file)
         # Beside neutral ones, an emotional take without sound still shows the face.
-        if need_sound and not look["sound"] and (neutral or not any(calm)):
+        if need_sound and not info["sound"] and (neutral or not any(calm)):
             raise UserError(f"{file}: no sound track, expected speech")
-        looks.append(look)
+        declared += FPS * info["frames"] / info["fps"]
+    must_fit(place, int(declared), size)
+    if declared > _LONG * FPS:
+        say(
+            f"{declared / FPS / 60:.0f} minutes of video: 2 to 5 are enough; all is used"
+        )
+    for file in files:
+        looks.append(first_look(file, model, crop))
+        for line in describe(looks[-1], size):
+            say(line)
     must_fit(place, sum(look["frames"] for look in looks), size)
     return looks
 
@@ -334,18 +361,38 @@ def _track_clip(file, look, box, size, model, keep=None):
 def track_performance(
     video, face_model=None, say: Callable[[str], None] = print
 ) -> tuple[np.ndarray, Pose, bool]:
-    """What a face does in a video: motion [T, 68, 3] in its own eye distances, T poses,
-    and whether there is a sound track; `say` gets lines for people."""
+    """What a face does in a video: motion [T, 68, 3] in its own eye distances, T poses away
+    from the mean of their shot, and whether there is a sound track; `say` gets lines for
+    people. Where nobody is there, or somebody else, it is at rest: sound goes on."""
     model, size = find_model(face_model), 512
-    look = first_look(video, model)
-    for text in notices(look):
-        say(f"{Path(video).name}: {text}")
-    box = crop_boxes([video], [look], "auto", [look["frames"]])[0]
-    points, found, *_ = _track_clip(video, look, box, size, model)
-    centre = _centre([look], [box], size)
-    morphable = find_morphable(face_model)
+    files, looks = [Path(video)], [first_look(video, model)]
+    for line in describe_driver(looks[0]):
+        say(line)
+    sounds, frames = load_sounds(files, looks, say), looks[0]["frames"]
+    (box,) = boxes = crop_boxes(files, looks, "auto", [frames])
+    points, *marks, _ = _track_clip(*files, *looks, box, size, model)
+    parts = _parts(files, looks, points, marks, model, frames, say, "at rest there")
+    clips, rows = _clips(files, looks, boxes, parts)
+    lengths, centre = [c.length for c in clips], _centre(looks, boxes, size)
     _, pose, mesh, landmarks = fit_clips(
-        points, [len(points)], model, size, centre, morphable
+        points[rows], lengths, model, size, centre, find_morphable(face_model)
     )
+    found, cuts = (mark[rows] for mark in (marks[0], np.cumsum(marks[1])))
     _, rest = rest_shapes(mesh, landmarks, found)
-    return landmarks_to_motion(landmarks, rest), pose, look["sound"]
+    say_late(clips, sounds, landmarks, say)
+    motion = landmarks_to_motion(landmarks, rest)
+    return *_unbroken(motion, away(pose, cuts), rows, len(points)), looks[0]["sound"]
+
+
+def _unbroken(motion, pose: Pose, rows: np.ndarray, total: int):
+    """(motion [total, 68, 3], pose) of all frames, of those of `rows` [N]: between them a
+    face comes to rest, and its head goes to where it is next."""
+    if len(rows) == total:
+        return motion, pose
+    at = np.arange(total)
+    known = rotation_log(pose.rotation), pose.translation, motion.reshape(len(rows), -1)
+    columns = np.concatenate(known, -1).T
+    whole = np.stack([np.interp(at, rows, column) for column in columns], -1)
+    there = gaussian_filter1d(np.isin(at, rows).astype(float), _EASED)
+    motion = (there[:, None] * whole[:, 6:]).reshape(total, *motion.shape[1:])
+    return motion, Pose(rotation_exp(whole[:, :3]), whole[:, 3:6])

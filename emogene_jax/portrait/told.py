@@ -7,6 +7,9 @@ from emogene_jax.signals import FPS, listed
 _STILL = 0.3  # share of pictures like the ones before, from which on it is said
 _COVERED = 0.2  # share of faces with something over mouth or chin, likewise
 _APART = 0.1  # s between the beginnings of picture and sound, likewise
+_BLURRED = 1.5  # detail of a face, below which
+_MOVES = 2.0  # px that a camera moves, from which on
+_SMALL = 100  # px of a face that drives another, below which
 
 
 def describe(look: dict, size: int) -> list[str]:
@@ -22,35 +25,68 @@ def describe(look: dict, size: int) -> list[str]:
             f"the face has {look['face_size']:.0f} px for {size} px of avatar: it will "
             "look soft; a smaller --size fits",
         ),
-        (look["blur"] < 1.5, "the face is blurred: so will be the avatar's"),
+        (look["blur"] < _BLURRED, "the face is blurred: so will be the avatar's"),
         (
-            look["camera_movement"] > 2,
+            look["camera_movement"] > _MOVES,
             f"the camera moves ({look['camera_movement']:.1f} px): the background will be "
             "smeared; a tripod is better",
         ),
         (not look["sound"], "no sound track: the voice can't be learned from it"),
     )
+    return _told(look, notes, notices(look))
+
+
+def describe_driver(look: dict) -> list[str]:
+    """The same of a video that drives an avatar."""
+    notes = (
+        (
+            look["face_size"] < _SMALL,
+            f"the face has {look['face_size']:.0f} px only: lips and lids will be rough",
+        ),
+        (look["blur"] < _BLURRED, "the face is blurred: lips and lids will be rough"),
+        (
+            look["camera_movement"] > _MOVES,
+            f"the camera moves ({look['camera_movement']:.1f} px): so will the head",
+        ),
+        (not look["sound"], "no sound track: nothing will be heard"),
+        (look["cuts"], f"{_cut(look)}: the head begins anew where the avatar's is"),
+    )
+    return _told(look, notes, seen_notices(look))
+
+
+def _cut(look: dict) -> str:
+    return f"cut at {listed([f'{time:.1f}' for time in look['cuts']])} s"
+
+
+def _told(look: dict, notes, more: list[str]) -> list[str]:
     return [
         f"{look['file']}: {look['seconds']:.1f} s, {look['width']} x {look['height']}, "
         f"{look['fps']:.4g} fps, face {look['face_size']:.0f} px high",
         *(f"  {text}" for said, text in notes if said),
-        *(f"  {text}" for text in notices(look)),
+        *(f"  {text}" for text in more),
     ]
 
 
 def notices(look: dict) -> list[str]:
     """What a clip is, where it is not as usual, and what becomes of it."""
-    cuts = listed([f"{time:.1f}" for time in look["cuts"]])
+    notes = (
+        (
+            look["face"] < 0.98,
+            f"no face in {100 * (1 - look['face']):.0f} % of the frames: they are "
+            "interpolated",
+        ),
+        (look["cuts"], f"{_cut(look)}: each shot is a clip of its own"),
+    )
+    return [text for said, text in notes if said] + seen_notices(look)
+
+
+def seen_notices(look: dict) -> list[str]:
+    """The same, of what a face does not depend on, and of its file."""
     notes = (
         (
             look["faces"] > 1 or look["people"] > 1,
             f"{max(look['faces'], look['people'])} faces: the one who is there most, or "
             "of several the larger, is taken",
-        ),
-        (
-            look["face"] < 0.98,
-            f"no face in {100 * (1 - look['face']):.0f} % of the frames: they are "
-            "interpolated",
         ),
         (
             look["still"] > _STILL,
@@ -62,34 +98,42 @@ def notices(look: dict) -> list[str]:
             "something lies over the mouth or the chin (subtitles, a mask?): it is "
             "taken for the face",
         ),
-        (look["cuts"], f"cut at {cuts} s: each shot is a clip of its own"),
-        (look["high_range"], "high dynamic range, brought to that of a usual screen"),
-        (look["interlaced"], "interlaced: made whole from half its lines"),
-        (look["transparent"], "what can be seen through is shown as it was stored"),
-        (look["mirrored"], "mirrored by its file's display matrix: shown so"),
+    )
+    return [text for said, text in notes if said] + file_notices(look)
+
+
+def file_notices(info: dict) -> list[str]:
+    """The same, as far as its file tells (video_info)."""
+    notes = (
+        (info["high_range"], "high dynamic range, brought to that of a usual screen"),
+        (info["interlaced"], "interlaced: made whole from half its lines"),
+        (info["transparent"], "what can be seen through is shown as it was stored"),
+        (info["mirrored"], "mirrored by its file's display matrix: shown so"),
         (
-            look["stretched"] != 1,
-            f"pixels {look['stretched']:.3g} times as wide as high, made square",
+            info["stretched"] != 1,
+            f"pixels {info['stretched']:.3g} times as wide as high, made square",
         ),
         (
-            look["sound_tracks"] > 1,
-            f"{look['sound_tracks']} sound tracks: the default one is heard",
+            info["sound_tracks"] > 1,
+            f"{info['sound_tracks']} sound tracks: the default one is heard",
         ),
         (
-            look["sound_begins"] > _APART,
-            f"its sound begins {look['sound_begins']:.1f} s after the picture: kept so",
+            info["sound_begins"] > _APART,
+            f"its sound begins {info['sound_begins']:.1f} s after the picture: kept so",
         ),
         (
-            look["sound_begins"] < -_APART,
-            f"its sound begins {-look['sound_begins']:.1f} s before the picture: cut there",
+            info["sound_begins"] < -_APART,
+            f"its sound begins {-info['sound_begins']:.1f} s before the picture: cut there",
         ),
-        (look["rotation"], f"turned by {look['rotation']} degrees, set upright"),
-        (abs(look["fps"] - FPS) > 0.1, f"{look['fps']:.4g} fps, resampled to {FPS}"),
+        (info["rotation"], f"turned by {info['rotation']} degrees, set upright"),
+        (abs(info["fps"] - FPS) > 0.1, f"{info['fps']:.4g} fps, resampled to {FPS}"),
     )
     return [text for said, text in notes if said]
 
 
-def told_left_out(file, gaps: Sequence[tuple[int, int]], why: str) -> str:
-    """In words, that frames [(first, last + 1)] of a file are left out."""
+def told_left_out(
+    file, gaps: Sequence[tuple[int, int]], why: str, done: str = "left out"
+) -> str:
+    """In words, what becomes of frames [(first, last + 1)] of a file, and why."""
     times = [f"{first / FPS:.1f} to {stop / FPS:.1f} s" for first, stop in gaps]
-    return f"{file}: {why} from {listed(times)}: left out"
+    return f"{file}: {why} from {listed(times)}: {done}"

@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from emogene_jax.audio.load import load_audio
 from emogene_jax.avatar.file import save_avatar
 from emogene_jax.commands import talk
 from emogene_jax.emotion_to_video.render import Renderer
-from emogene_jax.media.video import read_video, video_info
+from emogene_jax.media.video import iter_frames, read_video, video_info
 from emogene_jax.pipeline import perform_idle
-from emogene_jax.signals import UserError, motion_to_landmarks
+from emogene_jax.portrait import prepare
+from emogene_jax.signals import Pose, UserError, motion_to_landmarks
+from tests.media.made import beep, numbered, onset, write
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +111,27 @@ def test_a_broken_file_of_landmarks_is_refused(avatar, tmp_path, content):
     (tmp_path / "bad.npz").write_bytes(content)
     with pytest.raises(UserError, match=r"bad\.npz"):
         talk.drive(avatar, tmp_path / "bad.npz", tmp_path / "out.mp4")
+
+
+@pytest.mark.parametrize("end", ["mkv", "mp4"])
+def test_what_drives_is_heard_when_it_is_seen(avatar, tmp_path, monkeypatch, end):
+    """The default track, late and with a gap, of a file with an odd name."""
+    source, out = tmp_path / f"10:30 %03d.{end}", tmp_path / "a:%d.mp4"
+    silent = np.zeros((1, 32_000), np.float32)
+    tracks = [(silent, 0.0), (beep(2.0, 1.5)[None], 0.6)]
+    write(
+        source, numbered(60), tracks, late=0.2, codec="aac" if end == "mp4" else "flac"
+    )
+
+    def track_performance(path, face_model):
+        count = sum(1 for _ in iter_frames(path))
+        still = Pose(np.eye(3)[None].repeat(count, 0), np.zeros((count, 3)))
+        return np.zeros((count, 68, 3)), still, True
+
+    monkeypatch.setattr(prepare, "track_performance", track_performance)
+    talk.drive(avatar, source, out)
+    assert video_info(out)["frames"] == 60
+    assert onset(load_audio(out)) == pytest.approx(2.3, abs=0.03)
 
 
 def test_a_background_is_cut_to_its_middle_square(tmp_path):

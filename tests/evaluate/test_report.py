@@ -1,6 +1,7 @@
 """The demo's page: whole, well-formed, and with links that lead somewhere."""
 
 import re
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import pytest
@@ -18,7 +19,7 @@ from emogene_jax.evaluate.report import (
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "videos").mkdir()
-    for name in ("happy", "idle & <quiet>"):
+    for name in ("happy", "idle & <quiet>", "take:%03d?#1"):
         (tmp_path / "videos" / f"{name}.mp4").write_bytes(b"video")
     (tmp_path / "sheet.png").write_bytes(b"picture")
     return tmp_path
@@ -50,8 +51,8 @@ def tree(page):
 
 def test_links_are_relative_and_resolve(tree, folder):
     links = [node.get("src") for node in tree.iter() if node.get("src")]
-    assert len(links) == 3
-    assert all((folder / link).is_file() for link in links)
+    assert len(links) == 4
+    assert all((folder / unquote(link)).is_file() for link in links)
 
 
 def test_nothing_is_requested_from_elsewhere(page):
@@ -60,7 +61,7 @@ def test_nothing_is_requested_from_elsewhere(page):
 
 def test_videos_can_be_played(tree):
     videos = list(tree.iter("video"))
-    assert len(videos) == 2
+    assert len(videos) == 3
     assert all({"controls", "playsinline"} <= set(node.keys()) for node in videos)
 
 

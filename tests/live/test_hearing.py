@@ -91,3 +91,26 @@ def test_a_tail_counts_all_that_there_was():
         tail.append(np.array([number]))
     assert len(tail) == 5 and tail.first == 2
     np.testing.assert_array_equal(tail.part(2, 4), [2, 3])
+
+
+@pytest.mark.parametrize("below", [30, 8, 3])  # dB
+def test_speech_over_music_is_no_pause(speech, below):
+    """As in a recording: a mouth that stays shut is worse than one that moves in a pause.
+    Music that goes on when nobody speaks any more, far below, and steady noise are none."""
+    time = np.arange(len(speech)) / SAMPLE_RATE
+    tones = [
+        (1 + 0.5 * np.sin(7 * n * time)) * np.sin(1500 * n * time) for n in (1, 2, 3)
+    ]
+    music = sum(tones) / np.std(sum(tones)) * speech.std()
+    content = choose_content("log_mel")
+    spoken = heard(Hearing(content, 2), speech, 320).speech
+    mixed = (speech + 10 ** (-below / 20) * music).astype(np.float32)
+    found = heard(Hearing(content, 2), mixed, 320).speech
+    assert found[spoken].mean() > 0.95
+    if below == 30:
+        assert found[~spoken].mean() < 0.2
+        noise = 0.01 * np.random.default_rng(0).normal(size=12 * SAMPLE_RATE)
+        after = [mixed, 10 ** (-below / 20) * music, noise]
+        found = heard(Hearing(content, 2), np.concatenate(after), 320).speech
+        assert not found[len(spoken) + 10 : 2 * len(spoken) - 10].any()
+        assert not found[-50:].any()  # it is known by then

@@ -34,8 +34,9 @@ def onset(sound, rate=RATE):
 
 
 def write(path, frames, tracks=(), *, late=0.0, group=12, codec="pcm_s16le", **options):
-    """A file of frames, and of sound tracks [(channels [C, n], {start: skipped seconds})]
-    whose blocks of 20 ms begin `late` s after the picture."""
+    """A file of frames, and of sound tracks [(channels [C, n], seconds that are skipped
+    after the first; or a function: so many before a time)] whose blocks of 20 ms begin
+    `late` s after the picture."""
     with av.open(f"file:{path}", "w", **options) as container:
         picture = container.add_stream(options.pop("video", "libx264"), rate=FPS)
         picture.height, picture.width = frames.shape[1:3]
@@ -61,7 +62,8 @@ def write(path, frames, tracks=(), *, late=0.0, group=12, codec="pcm_s16le", **o
                     stream.layout.name,
                 )
                 sound.sample_rate = RATE
-                sound.pts = start + round(RATE * (late + (gap if start >= RATE else 0)))
+                skip = gap(start / RATE) if callable(gap) else gap * (start >= RATE)
+                sound.pts = start + round(RATE * (late + skip))
                 container.mux(stream.encode(sound))
             container.mux(stream.encode(None))
 

@@ -8,6 +8,7 @@ import pytest
 
 from emogene_jax.media.video import (
     iter_frames,
+    must_be_whole,
     read_video,
     video_info,
     write_lossless,
@@ -143,6 +144,16 @@ def test_what_is_left_of_a_damaged_clip_can_be_looked_at(tmp_path):
     (tmp_path / "text.mp4").write_text("not a video\n" * 50)
     with pytest.raises(UserError, match="not a readable"):
         list(iter_frames(tmp_path / "text.mp4", whole=False))
+
+
+@pytest.mark.parametrize("end", ["mp4", "mkv"])
+def test_a_video_that_breaks_off_is_told_without_decoding_it(tmp_path, end):
+    whole, cut = tmp_path / f"whole.{end}", tmp_path / f"cut.{end}"
+    (write_video if end == "mp4" else write_lossless)(whole, counting_frames(100))
+    must_be_whole(whole)
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
+    with pytest.raises(UserError, match=rf"cut\.{end}: (truncated|damaged)"):
+        must_be_whole(cut)
 
 
 def test_nothing_is_left_where_writing_fails(tmp_path):

@@ -189,3 +189,25 @@ def test_numbers_in_a_file_are_those_that_are_shown(tmp_path):
     assert video_info(tmp_path / "a.mkv")["fps"] == 1000
     found = look.first_look(tmp_path / "a.mkv", None)
     assert found["frames"] == 20 and "resampled to 25" in "\n".join(describe(found, 64))
+
+
+def test_what_a_file_says_of_itself_is_looked_at_first(tmp_path, monkeypatch, tracker):
+    """Forty minutes are not looked through, to be refused then."""
+    write_video(tmp_path / "a.mp4", textured(30))
+    info, said = video_info(tmp_path / "a.mp4"), []
+    files, options = [tmp_path / "a.mp4"], (64, "auto")
+    silent = info | {"sound": False}
+    monkeypatch.setattr(prepare, "video_info", lambda file: silent)
+    with pytest.raises(UserError, match="no sound track"):
+        prepare._look(files, None, *options, True, tmp_path, said.append)
+    long = info | {"frames": 60_000, "fps": 25.0}
+    monkeypatch.setattr(prepare, "video_info", lambda file: long)
+    free = pictures.shutil.disk_usage(tmp_path)
+    room = free._replace(free=10**9)
+    monkeypatch.setattr(pictures.shutil, "disk_usage", lambda folder: room)
+    with pytest.raises(UserError, match="GB are needed"):
+        prepare._look(files, None, *options, True, tmp_path, said.append)
+    assert not tracker and not said
+    room = free._replace(free=10**13)
+    prepare._look(files, None, *options, True, tmp_path, said.append)
+    assert said[0].startswith("40 minutes of video") and "a.mp4: 1.2 s" in said[1]
