@@ -49,8 +49,8 @@ def main(tiny=False):
     sentences = SENTENCES[: 1 if tiny or args.tiny else None]
     voice = voice_of(args.audio_to_motion) if args.audio_to_motion else built_in()
     for speaker in args.voices:
-        spoken = [lips(voice, *say(text, speaker)) for text in sentences]
-        openings, phones = zip(*spoken, strict=True)
+        sounds, phones = zip(*(say(text, speaker) for text in sentences), strict=True)
+        openings = [opening(voice, sound) for sound in sounds]
         told = {
             "closed": share_closed(openings, phones, LIPS),
             "closed_at_others": share_closed(openings, phones, OTHERS),
@@ -60,29 +60,29 @@ def main(tiny=False):
         timing.emit("closing", told, **sizes)
 
 
-def lips(voice: Voice, waveform, phones):
-    """(opening of the inner lips [T] in eye distances, phones) of a sentence."""
+def opening(voice: Voice, waveform) -> np.ndarray:
+    """Opening of the inner lips [T] in eye distances, of a sentence."""
     heard = audio_features(waveform, voice.content)
     motion = spoken_motion(voice, heard.content, heard.f0)
-    return np.asarray(mouth_shape(motion))[:, 0], phones
+    return np.asarray(mouth_shape(motion))[:, 0]
 
 
 def share_closed(openings, phones, names) -> float:
     """How many of the phones of some names have closed lips."""
     low, high = np.percentile(np.concatenate(openings), ENDS)
     closed = [
-        least(opening, phone) <= low + CLOSED * (high - low)
-        for opening, said in zip(openings, phones, strict=True)
+        least(lips, phone) <= low + CLOSED * (high - low)
+        for lips, said in zip(openings, phones, strict=True)
         for phone in said
         if phone.name in names
     ]
     return round(float(np.mean(closed)), 3)
 
 
-def least(opening, phone: Phone) -> float:
+def least(lips, phone: Phone) -> float:
     """The smallest opening at the frames that a phone touches."""
     first, last = int(phone.start * FPS), int(np.ceil(phone.end * FPS))
-    return opening[first : max(last, first + 1)].min(initial=np.inf)
+    return lips[first : max(last, first + 1)].min(initial=np.inf)
 
 
 if __name__ == "__main__":

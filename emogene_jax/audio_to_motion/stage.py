@@ -86,7 +86,8 @@ def audio_to_motion_stage(
         motion is small beside what all points of a mouth do together.
       kl_warmup_steps: steps over which the weight of the KL rises from 0.
       closing_weight: of the squared error of how closed the lips are (loss.closed): p, b
-        and m are short, and squared errors of an opening leave them half open.
+        and m are short, and squared errors of an opening leave them half open. Lips left
+        open count twice as much as lips closed in vain.
       sync_windows: windows of 5 frames per clip that the expert judges.
       spoken_share: of the clips whose motion has to come from speech and the prior's
         mean alone, as when it is made. Without them a latent that carries much leaves

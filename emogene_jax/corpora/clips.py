@@ -97,7 +97,7 @@ def extract(task: Task, job: Job) -> Outcome:
         reason = _reason(error, job.corpus)
         skip(job.out, task.path, reason)
         return Outcome(task.path, reason)
-    write_clip(job.out, task.path, arrays)
+    _write(kept(job.out, task.path, DONE), lambda file: np.savez(file, **arrays))
     seconds = len(arrays["found"]) / FPS
     return Outcome(task.path, None, told, seconds, clock.wall, clock.processor)
 
@@ -157,12 +157,6 @@ def read_clip(out, path: str, names=tuple(ARRAYS)) -> dict[str, np.ndarray]:
         raise UserError(
             f"{file}: damaged ({error}): remove it and extract again"
         ) from None
-
-
-def write_clip(out, path: str, found: dict) -> None:
-    """Leaves the file of the clip `path`: of `found`, what ARRAYS names."""
-    arrays = {name: np.asarray(found[name], dtype) for name, dtype in ARRAYS.items()}
-    _write(kept(out, path, DONE), lambda file: np.savez(file, **arrays))
 
 
 def seen_before(out, path: str) -> Seen:

@@ -1,7 +1,7 @@
 """Speech by flite, a free synthesiser, which says when each phone is.
 
-It is a program of its own (`apt install flite`), and only who makes the built-in voice
-anew, or asks whether lips close, needs it.
+It is a program of its own (`apt install flite`), and only who asks whether lips close
+(benchmarks/closing.py) needs it.
 """
 
 import subprocess
