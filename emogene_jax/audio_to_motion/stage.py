@@ -86,8 +86,7 @@ def audio_to_motion_stage(
         motion is small beside what all points of a mouth do together.
       kl_warmup_steps: steps over which the weight of the KL rises from 0.
       closing_weight: of the squared error of how closed the lips are (loss.closed): p, b
-        and m are short, and squared errors of an opening leave them half open. Lips left
-        open count twice as much as lips closed in vain.
+        and m are short, and squared errors of an opening leave them half open.
       sync_windows: windows of 5 frames per clip that the expert judges.
       spoken_share: of the clips whose motion has to come from speech and the prior's
         mean alone, as when it is made. Without them a latent that carries much leaves
@@ -212,8 +211,7 @@ def _errors(model: AudioToMotion, weights, made, batch) -> dict:
         "motion": squared_error(*both, mask, weights),
         "continuity": continuity(*both, mask, weights),
         "shape": squared_error(*shapes, mask, 1.0),
-        "closing": squared_error(*lips, mask, 1.0)
-        + squared_error(jnp.minimum(*lips), lips[1], mask, 1.0),
+        "closing": squared_error(*lips, mask, 1.0),
     }
 
 
