@@ -129,15 +129,16 @@ def _without_gaps(frames, rate: int) -> Iterator[np.ndarray]:
     for frame in frames:
         # Without time stamps they come one after the other.
         begins = (ends or 0.0) if frame.time is None else frame.time
-        gap = 0.0 if ends is None else begins - ends
-        gap = gap if _GAP < gap < MOST else 0.0
+        ends = begins if ends is None or begins - ends >= MOST else ends
+        # Small ones add up: an hour that was joined of parts lost 8 s.
+        gap = begins - ends if begins - ends > _GAP else 0.0
         found = frame.format.name, frame.layout.name, frame.sample_rate
         if gap or found != kind:  # a stream's channels can become others
             if mixer:
                 yield from mixer.mixed(None)
             yield from _silence(round(gap * rate), rate)
             mixer, kind = _Mixer(frame.layout, rate), found
-        ends = max(begins, ends or begins) + frame.samples / frame.sample_rate
+        ends += gap + frame.samples / frame.sample_rate
         yield from mixer.mixed(frame)
     if mixer:
         yield from mixer.mixed(None)

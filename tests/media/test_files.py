@@ -37,6 +37,17 @@ def test_a_gap_in_the_sound_is_silence(tmp_path, end):
     assert np.abs(sound[int(1.2 * RATE) : int(2.4 * RATE)]).max() < 1e-3
 
 
+@pytest.mark.parametrize("end", ["mkv", "mp4"])
+def test_small_gaps_add_up(tmp_path, end):
+    """A recording that was joined of parts: .03 s are missing at each of twenty joints."""
+    sound = beep(3, 2.5)[None], lambda time: 0.03 * int(10 * min(time, 2))
+    codec = "pcm_s16le" if end == "mkv" else "aac"
+    write(tmp_path / f"a.{end}", numbered(100), [sound], codec=codec)
+    heard = load_audio(tmp_path / f"a.{end}")
+    assert onset(heard) == pytest.approx(3.1, abs=0.08)
+    assert len(heard) / RATE == pytest.approx(3.6, abs=0.1)
+
+
 def test_the_default_track_is_heard(tmp_path):
     silent, speech = np.zeros((1, 2 * RATE), np.float32), beep(2, 1.0)[None]
     write(tmp_path / "two.mkv", numbered(50), [(silent, 0), (speech, 0)])

@@ -133,7 +133,7 @@ def test_fragments_are_whole_or_said_to_be_cut(tmp_path):
     assert len(numbers(tmp_path / "a.mp4")) == 100
     data = (tmp_path / "a.mp4").read_bytes()
     (tmp_path / "b.mp4").write_bytes(data[: len(data) * 2 // 3])
-    with pytest.raises(UserError, match=r"b\.mp4: (truncated: it breaks off|damaged)"):
+    with pytest.raises(UserError, match=r"b\.mp4: truncated: it breaks off"):
         numbers(tmp_path / "b.mp4")
 
 
