@@ -43,8 +43,8 @@ ROUNDED = re.compile(
     r"^\?$"  # the density's, whose name XLA loses
 )
 LAUNCHES = {
-    "rendering 8": 130,
-    "rendering 1": 130,
+    "rendering 8": 64,
+    "rendering 1": 64,
     "head": 300,
     "torso": 160,
     "vae": 950,

@@ -22,6 +22,7 @@ is to be compared: steps and frames of all variants, taking turns.
 """
 
 import argparse
+import math
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -37,7 +38,13 @@ from marched import marcher
 from emogene_jax import parallel
 from emogene_jax.emotion_to_video.camera import to_bytes
 from emogene_jax.emotion_to_video.encoding import read_planes
-from emogene_jax.emotion_to_video.head import FrameState, HeadField, HeadSize, sides
+from emogene_jax.emotion_to_video.head import (
+    CORRECTION,
+    FrameState,
+    HeadField,
+    HeadSize,
+    sides,
+)
 from emogene_jax.emotion_to_video.head_stage import head_stage
 from emogene_jax.emotion_to_video.render import Fields, Renderer
 from emogene_jax.face.rig import Rig
@@ -263,6 +270,10 @@ def renderings(fields: Fields, held, field: HeadField | None):
     Args:
         field: that can't be baked, or None.
     """
+    if field is not None:  # a renderer's HeadField has what it has not
+        shape = fields.rig.project.shape[1], 3 * math.prod(CORRECTION)
+        nothing = {"warp_correction": {"kernel": np.zeros(shape, np.float32)}}
+        fields = fields._replace(head=fields.head | nothing)
     renderer = Renderer(fields)
     march = marcher(renderer, field)
     motion, pose = landmarks_to_motion(held.landmarks, held.rest), held.pose

@@ -117,6 +117,16 @@ def on_accelerator() -> bool:
     return _platform() != "cpu"
 
 
+def on_gpu() -> bool:
+    """Whether this is a GPU: what kernels of our own are written for."""
+    return _platform() in ("gpu", "cuda", "rocm")
+
+
+def interpreted() -> bool:
+    """Whether such a kernel is run step by step on a CPU, as a test of it is."""
+    return mesh().devices.flat[0].platform == "cpu"
+
+
 def _platform() -> str:
     return mesh().devices.flat[0].platform
 

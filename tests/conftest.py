@@ -60,8 +60,13 @@ def one_device():
 
 @pytest.fixture
 def on_an_accelerator(monkeypatch):
-    """A function: from now on programs are written as for a GPU, and run on the CPU."""
-    return lambda: monkeypatch.setattr(parallel, "_platform", lambda: "gpu")
+    """A function: from now on programs are written as for a GPU (or "tpu"), and run on the
+    CPU."""
+
+    def use(platform="gpu"):
+        monkeypatch.setattr(parallel, "_platform", lambda: platform)
+
+    return use
 
 
 @pytest.fixture

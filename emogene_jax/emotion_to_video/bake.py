@@ -14,9 +14,11 @@ import jax.numpy as jnp
 from emogene_jax.emotion_to_video import occupancy
 from emogene_jax.emotion_to_video.camera import pixel_rays
 from emogene_jax.emotion_to_video.encoding import node_points, read_nearest
+from emogene_jax.emotion_to_video.fused import find_edges, look_through, one_kernel
 from emogene_jax.emotion_to_video.head import (
     FrameState,
     HeadField,
+    Still,
     displacement,
     step_back,
 )
@@ -42,20 +44,20 @@ class ReadyHead(NamedTuple):
     """A person's head, ready for every frame."""
 
     params: Any  # of the field
-    still: Any  # HeadField.still
+    still: Still
     density: jax.Array  # [D, H, W] per cm, of the rest face (volume.seen_density)
 
 
-def ready_head(field: HeadField, params, density) -> ReadyHead:
+def ready_head(field: HeadField, params, rig, density) -> ReadyHead:
     """density: see ReadyHead."""
-    still = field.apply({"params": params}, method="still")
+    still = field.apply({"params": params}, rig, method="still")
     return ReadyHead(params, still, density)
 
 
 def bake(field: HeadField, head: ReadyHead, rig, condition) -> Baked:
     """A frame with condition [C]."""
     params = {"params": head.params}
-    state = field.apply(params, rig, condition[None], method="frame")
+    state = field.apply(params, rig, condition[None], head.still, method="frame")
     planes = field.apply(params, state, head.still, method="bake")
     nodes = node_points(state.warp.shape[1:4])
     nodes = (rig.warp_low + nodes * (rig.warp_high - rig.warp_low))[None]
@@ -79,22 +81,25 @@ def render_head(field, params, rig, baked, pose, camera, corner, side, samples):
     across = -(-side // block)
     inside = jnp.mgrid[:block, :block].reshape(2, -1)
     at = corner + jnp.mgrid[:across, :across].reshape(2, -1).T * block
-    met, near, far = first_look(rig, baked, pose, camera, at + (block - 1) / 2)
-    seen = (met.mean(0) * (far - near) > SEEN).reshape(across, across)
+    middle = (at + (block - 1) / 2).T
+    depth, edges_of = first_look(
+        rig, baked, pixel_rays(*middle, *pose, camera), samples
+    )
+    seen = (depth > SEEN).reshape(across, across)
     seen = maximum_around(seen, -(-MARGIN // block)).reshape(-1)
     place = jnp.cumsum(seen) - 1  # of a block among those that are seen
     rays = SAMPLES[on_accelerator()] // samples
     count = min(max(1, rays // block**2), len(seen))  # of blocks in a turn
     size = -(-len(seen) // count) * count
-    chosen = jnp.nonzero(seen, size=size, fill_value=0)[0]
+    # nonzero, which would make sums of its own.
+    chosen = jnp.zeros(size, jnp.int32).at[jnp.where(seen, place, size)]
+    chosen = chosen.set(jnp.arange(len(seen)), mode="drop")
 
     def some(turn, made):
         number = jax.lax.dynamic_slice(chosen, (turn * count,), (count,))
-        ends = near[number], far[number]
-        edges = occupancy.place_edges(met[:, number], *ends, samples)
         rows, columns = at[number].T[:, :, None] + inside[:, None]
         view = pixel_rays(rows.reshape(-1), columns.reshape(-1), *pose, camera)
-        edges = edges.repeat(block**2, 0)
+        edges = edges_of(number).repeat(block**2, 0)
         layer = look(field, params, rig, baked, view, edges)
         layer = layer.reshape(count, block**2, 4)
         return jax.lax.dynamic_update_slice(made, layer, (turn * count, 0, 0))
@@ -111,17 +116,24 @@ def render_head(field, params, rig, baked, pose, camera, corner, side, samples):
     return layer.reshape(across * block, across * block, 4)[:side, :side]
 
 
-def first_look(rig, baked: Baked, pose, camera, places):
-    """What the grid holds along the rays of places [N, 2] (row, column): densities
-    [BINS, N] per cm, near and far [N] cm.
+def first_look(rig, baked: Baked, view: Rays, samples: int):
+    """What the grid holds along rays [N, 3]: its optical depth [N], and a function:
+    numbers [n] of rays -> their edges [n, samples + 1] cm.
 
-    As in march.march, but for the grid: this one is where this frame's face is. From end
+    As in volume.march, but for the grid: this one is where this frame's face is. From end
     to end of the box: it is a union over frames, and an open mouth lies behind what it
     takes for lips."""
-    view = pixel_rays(*places.T, *pose, camera)
     near, far = occupancy.box_interval(view, rig.low, rig.high)
-    there = partial(read_box, rig, baked.occupied)
-    return look_along(view, near, far, there), near, far
+    if one_kernel(baked.planes):
+        edges, depth = find_edges(rig, baked.occupied, view, near, far, samples)
+        return depth, lambda number: edges[number]
+    met = look_along(view, near, far, partial(read_box, rig, baked.occupied))
+
+    def edges_of(number):
+        ends = near[number], far[number]
+        return occupancy.place_edges(met[:, number], *ends, samples)
+
+    return met.mean(0) * (far - near), edges_of
 
 
 def maximum_around(seen, reach):
@@ -135,15 +147,20 @@ def maximum_around(seen, reach):
 def look(field, params, rig, baked: Baked, view: Rays, edges):
     """What rays [R, 3] see between edges [R, N + 1] cm: [R, 4], premultiplied colour and
     alpha."""
-    view = Rays(view.origins[None], view.directions[None])
+    if one_kernel(baked.planes):
+        opacity, warp = params["opacity"], baked.state.warp[0]
+        seen, alpha = look_through(opacity, rig, warp, baked.planes, view, edges)
+        seen, alpha = seen[None], alpha[None]
+    else:
 
-    def ask(points):
-        points = step_back(rig, baked.state, points)
-        return field.apply(
-            {"params": params}, rig, baked.planes, points, method="baked_face"
-        )
+        def ask(points):
+            points = step_back(rig, baked.state, points)
+            return field.apply(
+                {"params": params}, rig, baked.planes, points, method="baked_face"
+            )
 
-    seen, alpha, _ = gather(view, edges[None], ask)
-    seen = (seen, alpha, view.directions)
+        rays = Rays(view.origins[None], view.directions[None])
+        seen, alpha, _ = gather(rays, edges[None], ask)
+    seen = (seen, alpha, view.directions[None])
     colour = field.apply({"params": params}, *seen, method="colour")
     return jnp.concatenate([colour, alpha[..., None]], -1)[0]

@@ -4,22 +4,26 @@ Camera axes are x right, y up, z towards the viewer, so what is seen has z < 0; 
 centre is its index + 0.5 (signals.Camera).
 """
 
+import jax
 import jax.numpy as jnp
 
-from emogene_jax.parallel import full_precision
 from emogene_jax.signals import Camera, Rays
 
 
-@full_precision
 def pixel_rays(rows, columns, rotation, translation, camera: Camera) -> Rays:
     """Rays in head space through the centres of pixels [..., P] (indices, float or int)
     under poses [..., 3, 3] and [..., 3]."""
     x = (columns + 0.5 - camera.cx) / camera.focal
     y = (camera.cy - rows - 0.5) / camera.focal
-    directions = jnp.stack([x, y, -jnp.ones_like(x)], -1)
-    directions = directions / jnp.linalg.norm(directions, axis=-1, keepdims=True)
-    directions = jnp.einsum("...pi,...ij->...pj", directions, rotation)  # R^T d
-    origin = -jnp.einsum("...i,...ij->...j", translation, rotation)  # -R^T t
+    # Sums over three, written out: one pass over the rays, and in full precision.
+    turn = rotation[..., None, :, :]
+    directions = (  # R^T d
+        x[..., None] * turn[..., 0, :]
+        + y[..., None] * turn[..., 1, :]
+        - turn[..., 2, :]
+    )
+    directions = directions * jax.lax.rsqrt(x * x + y * y + 1)[..., None]
+    origin = -(translation[..., None] * rotation).sum(-2)  # -R^T t
     return Rays(jnp.broadcast_to(origin[..., None, :], directions.shape), directions)
 
 

@@ -117,13 +117,15 @@ def node_points(shape):
 
 def _corners(u, sizes):
     """The lower corner's index and the upper one's weight, along each axis."""
-    corners, weights = [], []
-    for axis, size in enumerate(sizes):
-        place = jnp.clip(u[..., axis], 0, 1) * (size - 1)
-        low = jnp.clip(jnp.floor(place), 0, size - 2)
-        corners.append(low.astype(jnp.int32))
-        weights.append(place - low)
-    return corners, weights
+    return zip(*(cell(u[..., axis], size) for axis, size in enumerate(sizes)))
+
+
+def cell(u, size):
+    """Between which of `size` nodes places u [...] lie: the lower one's index and the upper
+    one's weight."""
+    place = jnp.clip(u, 0, 1) * (size - 1)
+    low = jnp.clip(jnp.floor(place), 0, size - 2)
+    return low.astype(jnp.int32), place - low
 
 
 def _tables(grid, axes):

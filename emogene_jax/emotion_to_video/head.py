@@ -63,6 +63,19 @@ class FrameState(NamedTuple):
     planes: jax.Array  # [B, 3, coarse, coarse, F]
 
 
+class Still(NamedTuple):
+    """What all frames of a person have in common (HeadField.still)."""
+
+    planes: jax.Array  # [2, fine, fine, features], into the first layer; its bias, too
+    third: (
+        jax.Array
+    )  # [fine, fine, features], the whole of the plane that is never blended
+    warp: jax.Array  # [C, D, H, W, 3] cm, the rig's with its correction
+    moving: (
+        jax.Array
+    )  # [2, 2, coarse, coarse, 1], the rig's at the coarse planes' nodes
+
+
 class HeadField(nn.Module):
     """Parameters of the head field; `frame` once a frame, then `__call__` per sample."""
 
@@ -102,24 +115,31 @@ class HeadField(nn.Module):
         self.third = Dense(s.hidden, name="third")
         self.last = Dense(12, name="last")
 
-    def frame(self, rig: Rig, condition) -> FrameState:
-        """The field of frames with conditions [B, C]."""
-        planes = self.coarse_planes + self._blended(rig, condition)
-        return FrameState(self._warp(rig, condition), planes)
+    def frame(self, rig: Rig, condition, still: Still | None = None) -> FrameState:
+        """The field of frames with conditions [B, C]. `still` spares a person's frames
+        what they have in common."""
+        moving = self._moving(rig) if still is None else still.moving
+        planes = self.coarse_planes + self._blended(rig, condition, moving)
+        warp = (
+            self._warp(rig, condition) if still is None else _at(rig, condition, still)
+        )
+        return FrameState(jnp.pad(warp, [(0, 0)] * 4 + [(0, 1)]), planes)
 
     @full_precision
     def _warp(self, rig: Rig, condition):
         warp = rig.warp_rest + jnp.tensordot(condition, rig.warp, 1)
         # Its gradient comes by another way (alignment.flow).
         correction = jax.lax.stop_gradient(self._correction(rig, condition))
-        warp = warp + resized(correction, rig.warp_rest.shape[:3])
-        return jnp.pad(warp, [(0, 0)] * 4 + [(0, 1)])
+        return warp + resized(correction, rig.warp_rest.shape[:3])
 
-    def _blended(self, rig: Rig, condition):
-        """What conditions [B, C] add to the coarse planes, [B, 3, coarse, coarse, F]."""
+    def _moving(self, rig: Rig):
+        """Still.moving."""
         shape = (self.size.coarse,) * 2
         moving = resized(rig.moving.reshape(4, *rig.moving.shape[2:], 1), shape)
-        moving = moving.reshape(2, 2, *shape, 1)
+        return moving.reshape(2, 2, *shape, 1)
+
+    def _blended(self, rig: Rig, condition, moving):
+        """What conditions [B, C] add to the coarse planes, [B, 3, coarse, coarse, F]."""
         upper = upper_conditions(rig)
         told = [jnp.where(half, condition, 0.0) for half in (upper, ~upper)]
         if on_accelerator():  # of two products XLA could not compile the gradient
@@ -158,27 +178,33 @@ class HeadField(nn.Module):
         hidden = nn.relu(product(features, self.first) + self.first_bias)
         return self._sample(hidden, points.shape[:2])
 
-    def still(self, precision=jnp.float16):
-        """What the first layer gets in all frames alike: of the fine planes, and its bias,
-        [2, fine, fine, features], and all of the third plane, on which no condition acts,
-        [fine, fine, features]. Half precision is half of the memory to read."""
+    def still(self, rig: Rig, precision=jnp.float16) -> Still:
+        """What all frames have in common; planes in half precision, which is half of the
+        memory to read."""
         coarse_kernel, kernel = self._kernels()
         put = jnp.einsum("prcf,pfn->prcn", self.fine_planes, kernel)
         put = put.at[0].add(self.first_bias)
         third = put[2] + self._refined(self.coarse_planes[2:], coarse_kernel[2:])[0]
-        return put[:2].astype(precision), third.astype(precision)
+        # A correction is linear in the condition, and none of it is without one.
+        each = jnp.eye(rig.project.shape[1])
+        correction = resized(self._correction(rig, each), rig.warp_rest.shape[:3])
+        return Still(
+            put[:2].astype(precision),
+            third.astype(precision),
+            rig.warp + correction,
+            self._moving(rig),
+        )
 
-    def bake(self, state: FrameState, still):
+    def bake(self, state: FrameState, still: Still):
         """All that the first layer gets of the one frame of `state`: three planes [fine,
         fine, features]."""
-        fine, third = still
         kernel, _ = self._kernels()
 
         def both():
             coarse = self._refined(state.planes[0, :2], kernel[:2])
-            return (coarse + fine).astype(fine.dtype)
+            return (coarse + still.planes).astype(still.planes.dtype)
 
-        return *made_once(both, state.planes), third
+        return *made_once(both, state.planes), still.third
 
     def _refined(self, coarse, kernel):
         """What coarse planes [N, coarse, coarse, F] put into the first layer by kernels
@@ -212,8 +238,7 @@ class HeadField(nn.Module):
 
     def _sample(self, hidden, shape):
         """Density [B, P] and features [B, P, F] of what the first layer gave, flat."""
-        # 2 / cm at the start: a ray that is new to a place can see into it.
-        density = jnp.exp(jnp.clip(self.opacity(hidden)[:, 0] + 0.7, -12.0, 6.0))
+        density = density_of(self.opacity(hidden)[:, 0])
         return density.reshape(shape), hidden.reshape(*shape, -1)
 
     def colour(self, seen, alpha, directions):
@@ -228,6 +253,18 @@ class HeadField(nn.Module):
         # Written out: XLA:CPU takes longer for a sum over three than for all else here.
         look = sum(turn[..., k] * directions[..., k, None] for k in range(3))
         return alpha[..., None] * nn.sigmoid(out[..., :3] + look)
+
+
+@full_precision
+def _at(rig: Rig, condition, still: Still):
+    """HeadField._warp, of what is common to all frames."""
+    return rig.warp_rest + jnp.tensordot(condition, still.warp, 1)
+
+
+def density_of(opacity):
+    """Density [...] per cm of what the layer of that name says, [...]."""
+    # 2 / cm at the start: a ray that is new to a place can see into it.
+    return jnp.exp(jnp.clip(opacity + 0.7, -12.0, 6.0))
 
 
 def sides(rig: Rig, points):

@@ -98,7 +98,7 @@ def head_stage(
 
     @jax.jit
     def shown(params, rig, density, condition, pose):
-        head = ready_head(field, params, seen_density(rig, density))
+        head = ready_head(field, params, rig, seen_density(rig, density))
         baked = bake(field, head, rig, condition)
         window = (camera, jnp.zeros(2, jnp.int32), camera.size, samples)
         layer = render_head(field, params, rig, baked, pose, *window)

@@ -41,11 +41,11 @@ def place_edges(density, near, far, count, key=None):
     bins = len(density)
     width = (far - near) / bins
     depth = density * width
-    weight = jnp.exp(-_sum_before(depth)) * -jnp.expm1(-depth)
+    weight = stopped(_sum_before(depth), depth)
     # A neighbour's weight guards against a surface that the grid puts one bin off.
     padded = jnp.pad(weight, [(1, 1)] + [(0, 0)] * (weight.ndim - 1), mode="edge")
     weight = jnp.maximum(jnp.maximum(padded[:-2], padded[2:]), weight)
-    weight = jnp.where(density > 0, weight + 2e-3, 0.0) + 1e-5
+    weight = looked_at(weight, density)
     before = _sum_before(weight)
     total = before[-1] + weight[-1]
     shift = 0.0
@@ -61,6 +61,17 @@ def place_edges(density, near, far, count, key=None):
         return jnp.stack([edge(part) for part in np.arange(count + 1) / count], -1)
 
     return made_once(edges, near)
+
+
+def stopped(before, depth):
+    """Which share of a ray's light is stopped by optical depth `depth` behind `before`."""
+    return jnp.exp(-before) * -jnp.expm1(-depth)
+
+
+def looked_at(weight, density):
+    """Weights of bins that stop so much of the light: wherever there is anything, it is
+    looked at a little."""
+    return jnp.where(density > 0, weight + 2e-3, 0.0) + 1e-5
 
 
 def _sum_before(values):

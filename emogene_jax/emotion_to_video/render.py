@@ -58,7 +58,7 @@ class Renderer:
         self._rig = replicate(Rig(*map(jnp.asarray, fields.rig)))
         grid = seen_density(self._rig, jnp.asarray(fields.density))
         head = HeadField(fields.head_size)
-        prepared = _ready(head, fields.head, grid)
+        prepared = _ready(head, fields.head, self._rig, grid)
         self._trained = replicate((prepared, fields.torso))
         self._outline = hull_outline(fields.rig)
         self._side = 0

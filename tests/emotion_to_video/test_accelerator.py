@@ -12,7 +12,6 @@ import pytest
 
 from emogene_jax import parallel
 from emogene_jax.emotion_to_video import draw
-from emogene_jax.emotion_to_video.camera import pixel_rays
 from emogene_jax.emotion_to_video.encoding import resized
 from emogene_jax.emotion_to_video.head import HeadField
 from emogene_jax.emotion_to_video.head_stage import head_stage
@@ -115,7 +114,7 @@ def test_coordinates_are_made_in_full_precision(untrained, filmed, on_an_acceler
     on_an_accelerator()
     pose = jnp.eye(3)[None], jnp.array([[0.0, 0.0, -60.0]])
     code, points = jnp.ones((1, 12)), jnp.ones((1, 5, 3))
-    correction, place = jnp.ones((12, 6)), jnp.ones((1, 5))
+    correction = jnp.ones((12, 6))
     condition = jnp.ones((1, untrained.rig.project.shape[1]))
     field, params = HeadField(untrained.head_size), {"params": untrained.head}
     rig = jax.tree.map(jnp.asarray, untrained.rig)
@@ -126,7 +125,6 @@ def test_coordinates_are_made_in_full_precision(untrained, filmed, on_an_acceler
         return jnp.sum(flow(correction, code, points, points, pose, filmed.camera))
 
     programs = {
-        "rays": (lambda *p: pixel_rays(place, place, *p, filmed.camera), *pose),
         "pose": (lambda c: aligned(c, code, *pose, jnp), correction),
         "flow": (jax.grad(moved, (0, 1)), correction, points),
         "grids": (lambda x: resized(x, (4, 5, 6)), jnp.ones((1, 2, 3, 4, 3))),

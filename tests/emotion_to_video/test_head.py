@@ -139,7 +139,7 @@ def test_a_baked_frame_is_that_frame(
     state = field.apply(variables, device_rig, conditions[:1], method="frame")
     points, _ = samples(untrained.rig, 1, 200)
     true = field.apply(variables, device_rig, state, points, method="rest_face")
-    still = field.apply(variables, precision, method="still")
+    still = field.apply(variables, device_rig, precision, method="still")
     planes = field.apply(variables, state, still, method="bake")
     assert [plane.shape for plane in planes] == [
         (TINY.fine, TINY.fine, TINY.features)

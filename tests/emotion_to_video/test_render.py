@@ -32,7 +32,7 @@ class Balls(NamedTuple):
 
     def apply(self, variables, *inputs, method="__call__"):
         if method == "frame":
-            rig, _ = inputs
+            rig = inputs[0]
             return FrameState(rig.warp_rest[None], None)
         if method in ("still", "bake"):
             return jnp.zeros(1)
@@ -113,7 +113,7 @@ def test_a_baked_frame_shows_what_a_dense_march_sees(ball_rig, skin, size):
     """All pixels of one turn of the loop, and of several."""
     field, grid = balls(ball_rig, skin)
     rays, camera = whole_picture(size)
-    head = bake.ready_head(field, None, grid)
+    head = bake.ready_head(field, None, ball_rig, grid)
     frame = bake.bake(field, head, ball_rig, jnp.zeros(1))
     window = (camera, jnp.zeros(2, jnp.int32), size, 24)
     layer = bake.render_head(field, None, ball_rig, frame, POSE, *window)
@@ -125,7 +125,7 @@ def test_a_baked_frame_shows_what_a_dense_march_sees(ball_rig, skin, size):
 def test_where_the_grid_is_empty_nothing_is_rendered(ball_rig):
     field, grid = balls(ball_rig, 0.12)
     _, camera = whole_picture(48)
-    head = bake.ready_head(field, None, 0 * grid)
+    head = bake.ready_head(field, None, ball_rig, 0 * grid)
     frame = bake.bake(field, head, ball_rig, jnp.zeros(1))
     window = (camera, jnp.zeros(2, jnp.int32), 48, 8)
     layer = bake.render_head(field, None, ball_rig, frame, POSE, *window)
