@@ -2,12 +2,17 @@
 shared data is, and what is made once for all tests: a small filmed character, and an
 avatar of it."""
 
+import contextlib
 import gc
 import os
 import sys
 from pathlib import Path
 
 import jaxlib
+
+# aiortc loads it; where TensorFlow was loaded before, that ends the process.
+with contextlib.suppress(ImportError):
+    import pylibsrtp  # noqa: F401
 
 # Later ones (0.12 for sure) know no other, and end where they are told of an unknown flag.
 OTHER_EMITTERS = jaxlib.__version__ < "0.11"

@@ -131,6 +131,22 @@ def test_each_half_of_the_face_changes_itself_alone(
         assert np.delete(apart, changed).max() < 0.02 * apart[changed]
 
 
+def test_what_frames_share_is_what_each_would_make(untrained, device_rig, conditions):
+    field = HeadField(TINY)
+    learned = jax.random.normal(
+        jax.random.key(0), untrained.head["warp_correction"]["kernel"].shape
+    )
+    params = untrained.head | {"warp_correction": {"kernel": learned}}
+    told = {"params": params}, device_rig, conditions
+    still = field.apply(*told[:2], method="still")
+    shared = field.apply(*told, still, method="frame")
+    alone = field.apply(*told, method="frame")
+    corrected = alone.warp[..., :3] - device_rig.warp_rest
+    assert np.abs(corrected).max() > 0.1
+    np.testing.assert_allclose(shared.warp, alone.warp, atol=1e-5)
+    np.testing.assert_array_equal(shared.planes, alone.planes)
+
+
 @pytest.mark.parametrize(("precision", "most"), [("float32", 1e-4), ("float16", 5e-3)])
 def test_a_baked_frame_is_that_frame(
     untrained, device_rig, conditions, precision, most
