@@ -14,6 +14,8 @@ import numpy as np
 import render_fps
 
 from emogene_jax import parallel
+from emogene_jax.audio import hubert_model
+from emogene_jax.audio.hubert import STEPS_AT_ONCE
 from emogene_jax.audio_to_motion.lip_sync import LipSync
 from emogene_jax.audio_to_motion.stage import audio_to_motion_stage, lip_sync_stage
 from emogene_jax.audio_to_motion.vae import AudioToMotion
@@ -97,6 +99,38 @@ def expert(devices, tiny: bool):
     return _streamed(devices, config, made, _clips(config), None)
 
 
+def hubert(devices, tiny: bool):
+    """A layer of HuBERT-large, as many seconds at once as it takes."""
+    config = hubert_model.HubertConfig(
+        hidden_size=64 if tiny else 1024,
+        num_attention_heads=2 if tiny else 16,
+        intermediate_size=64 if tiny else 4096,
+        do_stable_layer_norm=True,
+    )
+    width, steps = config.hidden_size, 64 if tiny else 512
+    rows = (2 if tiny else STEPS_AT_ONCE // steps) * len(devices)
+
+    def dense(put, out):
+        kernel = jax.ShapeDtypeStruct((put, out), jnp.bfloat16)
+        return {"kernel": kernel, "bias": jax.ShapeDtypeStruct((out,), jnp.float32)}
+
+    norm = {
+        name: jax.ShapeDtypeStruct((width,), jnp.float32) for name in ("scale", "bias")
+    }
+    params = {
+        "attention_norm": norm,
+        "feed_forward_norm": norm,
+        "qkv": dense(width, 3 * width),
+        "out": dense(width, width),
+        "up": dense(width, config.intermediate_size),
+        "down": dense(config.intermediate_size, width),
+    }
+    with parallel.compiling_for(devices):
+        split = jnp.zeros((rows, steps, width)), jnp.zeros(rows, jnp.int32)
+        split = parallel.shard_batch(split)
+        return hubert_model.layer.lower(parallel.replicate(params), config, *split)
+
+
 PROGRAMS: dict[str, Callable] = {
     "rendering 8": functools.partial(rendering, batch=8),
     "rendering 1": functools.partial(rendering, batch=1),
@@ -104,6 +138,7 @@ PROGRAMS: dict[str, Callable] = {
     "torso": torso,
     "vae": vae,
     "expert": expert,
+    "hubert": hubert,
 }
 
 

@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from emogene_jax.parallel import on_accelerator
+
 HOP = 320  # samples between steps: the product of the strides
 FIELD = 400  # samples that a step's convolutions see
 CONV_EPSILON = 1e-5  # of the norms between the convolutions, whatever the config says
@@ -164,22 +166,36 @@ def _feed_forward(p, x):
 
 
 def _attend(p, config: HubertConfig, x, steps):
-    """Self-attention [B, N, D] over the steps that count; queries come scaled.
-
-    One head after the other: a quarter of the time of a batched product on a CPU, and
-    there are the weights of one head at a time to remember.
-    """
+    """Self-attention [B, N, D] over the steps that count; queries come scaled."""
     heads = config.num_attention_heads
     shape = (*x.shape[:2], 3, heads, config.hidden_size // heads)
-    projected = _dense(x, p["qkv"]).astype(p["qkv"]["kernel"].dtype).reshape(shape)
-    queries, keys, values = jnp.transpose(projected, (2, 3, 0, 1, 4))
-    counts = (jnp.arange(x.shape[1]) < steps[:, None])[:, None]
+    dtype = p["qkv"]["kernel"].dtype
+    projected = _dense(x, p["qkv"]).astype(dtype).reshape(shape)
+    attend = _all_heads if on_accelerator() else _head_by_head
+    return _dense(attend(*jnp.moveaxis(projected, 2, 0), steps), p["out"])
+
+
+def _all_heads(queries, keys, values, steps):
+    """Heads' mixtures [B, N, D] of [B, N, H, D / H] each."""
+    precise = queries.dtype == jnp.float32
+    with jax.default_matmul_precision("float32" if precise else None):
+        mixed = jax.nn.dot_product_attention(
+            queries, keys, values, scale=1.0, key_value_seq_lengths=steps
+        )
+    return mixed.reshape(*mixed.shape[:2], -1)
+
+
+def _head_by_head(queries, keys, values, steps):
+    """The same, one head after the other: a quarter of the time of a batched product on a
+    CPU, and there are the weights of one head at a time to remember."""
+    counts = (jnp.arange(queries.shape[1]) < steps[:, None])[:, None]
+    heads = (jnp.moveaxis(part, 2, 0) for part in (queries, keys, values))
     mixed = []
-    for head in range(heads):
-        logits = _product("bqd,bkd->bqk", queries[head], keys[head])
+    for query, key, value in zip(*heads, strict=True):
+        logits = _product("bqd,bkd->bqk", query, key)
         # Not minus infinity: a row may have no step that counts.
         logits = jnp.where(counts, logits, -1e30)
         weights = jnp.exp(logits - logits.max(-1, keepdims=True))
-        sums = _product("bqk,bkd->bqd", weights, values[head])
+        sums = _product("bqk,bkd->bqd", weights, value)
         mixed.append(sums / weights.sum(-1, keepdims=True))
-    return _dense(jnp.concatenate(mixed, -1), p["out"])
+    return jnp.concatenate(mixed, -1)

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -195,6 +196,25 @@ def test_bfloat16_is_close(folder, loaded):
     (a,), (b,) = (hubert_features(each, [speech(1)]) for each in (loaded, rough))
     assert b.dtype == np.float32
     assert 0 < np.sqrt(np.mean((a - b) ** 2)) < 0.05 * a.std()
+
+
+@pytest.mark.parametrize(("dtype", "most"), [("float32", 1e-5), ("bfloat16", 0.02)])
+def test_an_accelerator_attends_with_all_heads_at_once(
+    folder, on_an_accelerator, dtype, most
+):
+    loaded = load_hubert(folder, dtype)
+    x = jax.random.normal(jax.random.key(0), (3, 9, SMALL["hidden_size"]))
+    told = loaded.params["layers"][0], loaded.config, x, jnp.array([9, 5, 0])
+    layer = hubert_model.layer.__wrapped__  # else what was traced before is run again
+    alone = layer(*told)
+    on_an_accelerator()
+    together = layer(*told)
+    for row, steps in enumerate(told[-1][:2]):
+        scale = np.abs(alone[row]).max()
+        np.testing.assert_allclose(
+            together[row, :steps], alone[row, :steps], atol=most * scale
+        )
+    assert np.isfinite(together).all()
 
 
 def test_the_checkpoint_says_whether_to_normalise(tmp_path):
