@@ -32,9 +32,10 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 CARDS = FOLDER / "cards"  # GpuTargetConfigProto, of the makers' data sheets
-FLAGS = ""
+OPTIONS = {}
 if importlib.metadata.version("jaxlib") > "0.10.2":
-    FLAGS = "--xla_dump_emitter_re=.*"  # or PTX isn't left; 0.10.2 crashes by it
+    # Or PTX isn't left; 0.10.2 crashes by it.
+    OPTIONS = {"xla_dump_emitter_re": ".*"}
 # Where a product may round its factors to 10 bits: networks, and planes of features. In
 # all that makes a coordinate that is half a pixel.
 ROUNDED = re.compile(
@@ -86,7 +87,9 @@ def examine(name: str, card: str, devices: int, tiny: bool, dump: Path) -> dict:
     major = re.search(r"cuda_compute_capability \{ major: (\d+)", text)[1]
     # XLA's model of an A100 is incomplete: asked for, it ends the compiler.
     model = {"xla_gpu_collect_cost_model_stats": int(major) >= 9}
-    program = lowered.compile(compiler_options=model)
+    # Of this program alone: dumping what is made for a CPU on the way may end it, too.
+    left_in = {"xla_dump_to": str(dump), **OPTIONS}
+    program = lowered.compile(compiler_options=left_in | model)
     seconds = time.perf_counter() - began
     left = set(dump.iterdir()) - before
     # Helpers that JAX compiles along the way are small.
@@ -159,7 +162,6 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as dump:
         # Before JAX is imported.
         os.environ["JAX_PLATFORMS"] = "cpu"
-        os.environ["XLA_FLAGS"] = f"--xla_dump_to={dump} {FLAGS}"
         sys.path[:0] = [str(FOLDER), str(FOLDER.parent)]
         import gpu_programs
         import run_all
