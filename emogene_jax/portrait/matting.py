@@ -19,6 +19,8 @@ from emogene_jax.signals import UserError
 
 _NEAR = 6  # px of SIDE around a person, in which soft edges are theirs
 _HAIR = 0.12  # face widths beside the ears, as far as hair reaches down there
+_CHEEK = 0.04  # face widths, that the cheeks' contour is beside the mesh's
+_EARS = [234, 454]  # points of the mesh
 _SMOOTH = 0.6  # frames, sigma of the mattes' Gaussian over time
 _REACH = 2  # frames, to which that Gaussian reaches
 
@@ -62,7 +64,10 @@ def cut_out(
         head, torso = np.empty((2, *pictures.shape[:3]), np.uint8)
         for i, (frame, face) in enumerate(zip(pictures, points[start:stop])):
             matte = _refine(cv2, frame, smooth[i])
-            head[i] = np.round(255 * matte * above_jaw(cv2, face, size))
+            above = above_jaw(cv2, face, size)
+            own = hanging(cv2, smooth[i] > 0.5, face * (SIDE / size))
+            above *= cv2.resize(own, (size, size), interpolation=cv2.INTER_LINEAR)
+            head[i] = np.round(255 * matte * above)
             torso[i] = np.round(255 * matte) - head[i]
         yield pictures, head, torso
         rough = rough[max(0, stop - _REACH - first) :]
@@ -139,6 +144,30 @@ def above_jaw(cv2, points: np.ndarray, size: int) -> np.ndarray:
     fixed = np.round((polygon - 0.5) * 16).astype(np.int32)
     cv2.fillPoly(mask, [fixed], 1.0, lineType=cv2.LINE_8, shift=4)
     return cv2.GaussianBlur(mask, (0, 0), max(0.5, size / 256))
+
+
+def hanging(cv2, person: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """[H, H] in [0, 1]: 0 where a person [H, H] bool with a face at points [478, 2] px does
+    not reach down from the ears' level without a gap. There are shoulders, as high as they
+    may rise beside the jaw; hair hangs from above."""
+    chin, right, up, width = _face_frame(points)
+    rows, columns = np.mgrid[: len(person), : len(person)] + 0.5
+    away = np.stack([columns, rows], -1) - chin
+    height, column = away @ up, np.round(away @ right).astype(int)
+    column -= column.min()
+    below = height < ((points[_EARS] - chin) @ up).mean()
+    gap = np.full(
+        column.max() + 1, -np.inf
+    )  # the highest of each of the face's columns
+    empty = below & ~person
+    np.maximum.at(gap, column[empty], height[empty])
+    face = np.zeros(person.shape, np.uint8)
+    at = np.round(points[list(lm.FACE_OVAL)]).astype(np.int32)
+    reach = 2 * max(1, round(_CHEEK * width)) + 1
+    cv2.fillPoly(face, [at], 1)
+    face = cv2.dilate(face, np.ones((reach, reach), np.uint8)) > 0
+    own = (face | ~below | (height > gap[column])).astype(np.float32)
+    return cv2.GaussianBlur(own, (0, 0), 1)
 
 
 def background_rows(count: int) -> range:

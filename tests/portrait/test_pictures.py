@@ -153,6 +153,21 @@ def test_shoulders_beside_the_jaw_are_no_head(scene):
     assert above[int(low) - 4, 2] == 0 and above[2, 2] == 1
 
 
+def test_shoulders_that_rise_beside_the_ears_are_no_head(scene):
+    import cv2
+
+    points = scene[1][0] * (256 / SIZE)
+    (left, low), (right, ear) = points[lm.JAW_LINE[0]], points[454]
+    person = np.zeros((256, 256), bool)
+    person[20 : int(low), int(left) : int(right) + 30] = True  # a head, and its hair
+    person[int(low) :] = True
+    top = int((ear + low) / 2) + 4
+    person[top:, :20] = True  # a shoulder, with a gap before the head
+    own = matting.hanging(cv2, person, points)
+    assert own[top + 4 : int(low), 2:16].max() < 0.01
+    assert own[20 : int(low), int(left) : int(right) + 26].min() > 0.99
+
+
 def test_small_pictures_keep_head_and_torso_apart(scene):
     (frames, head, torso), _, seen = collect(*(x[:12] for x in scene), (12,), 12, 24)
     assert frames.shape == (12, 24, 24, 3) and head.shape == torso.shape == (12, 24, 24)
