@@ -13,9 +13,14 @@ import numpy as np
 
 from emogene_jax.emotion_to_video.camera import pixel_rays
 from emogene_jax.emotion_to_video.head import HeadField, step_back
-from emogene_jax.emotion_to_video.occupancy import box_interval
 from emogene_jax.emotion_to_video.render import Renderer, aligned_pose
-from emogene_jax.emotion_to_video.volume import gather, march, read_box, seen_density
+from emogene_jax.emotion_to_video.volume import (
+    box_interval,
+    gather,
+    march,
+    read_box,
+    seen_density,
+)
 from emogene_jax.face.rig import Rig, condition
 from emogene_jax.parallel import on_accelerator
 from emogene_jax.pose.code import pose_code

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from emogene_jax.emotion_to_video import occupancy
 from emogene_jax.emotion_to_video.camera import pixel_rays
 from emogene_jax.emotion_to_video.encoding import node_points, read_nearest
-from emogene_jax.emotion_to_video.fused import find_edges, look_through, one_kernel
+from emogene_jax.emotion_to_video.fused import find_edges, has_kernels, look_through
 from emogene_jax.emotion_to_video.head import (
     FrameState,
     HeadField,
@@ -22,7 +21,13 @@ from emogene_jax.emotion_to_video.head import (
     displacement,
     step_back,
 )
-from emogene_jax.emotion_to_video.volume import gather, look_along, read_box
+from emogene_jax.emotion_to_video.volume import (
+    box_interval,
+    gather,
+    look_along,
+    place_edges,
+    read_box,
+)
 from emogene_jax.parallel import on_accelerator
 from emogene_jax.signals import Rays
 
@@ -123,15 +128,15 @@ def first_look(rig, baked: Baked, view: Rays, samples: int):
     As in volume.march, but for the grid: this one is where this frame's face is. From end
     to end of the box: it is a union over frames, and an open mouth lies behind what it
     takes for lips."""
-    near, far = occupancy.box_interval(view, rig.low, rig.high)
-    if one_kernel(baked.planes):
+    near, far = box_interval(view, rig.low, rig.high)
+    if has_kernels(baked.planes):
         edges, depth = find_edges(rig, baked.occupied, view, near, far, samples)
         return depth, lambda number: edges[number]
     met = look_along(view, near, far, partial(read_box, rig, baked.occupied))
 
     def edges_of(number):
         ends = near[number], far[number]
-        return occupancy.place_edges(met[:, number], *ends, samples)
+        return place_edges(met[:, number], *ends, samples)
 
     return met.mean(0) * (far - near), edges_of
 
@@ -147,7 +152,7 @@ def maximum_around(seen, reach):
 def look(field, params, rig, baked: Baked, view: Rays, edges):
     """What rays [R, 3] see between edges [R, N + 1] cm: [R, 4], premultiplied colour and
     alpha."""
-    if one_kernel(baked.planes):
+    if has_kernels(baked.planes):
         opacity, warp = params["opacity"], baked.state.warp[0]
         seen, alpha = look_through(opacity, rig, warp, baked.planes, view, edges)
         seen, alpha = seen[None], alpha[None]

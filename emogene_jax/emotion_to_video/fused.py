@@ -3,7 +3,7 @@
 XLA writes every sample's place, features and density to memory, and reads them again: of a
 frame's rendering that is most of the bytes; and where to look along a ray it finds out in
 forty launches. Here a block of rays keeps all of that in registers, and writes what comes
-of it. The same numbers as volume.look_along with occupancy.place_edges, and as
+of it. The same numbers as volume.look_along with place_edges, and as
 volume.gather of HeadField.baked_face, which are what other devices do.
 """
 
@@ -15,10 +15,9 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
-from emogene_jax.emotion_to_video import occupancy
 from emogene_jax.emotion_to_video.encoding import cell
 from emogene_jax.emotion_to_video.head import STEPS, density_of
-from emogene_jax.emotion_to_video.volume import BINS
+from emogene_jax.emotion_to_video.volume import BINS, looked_at, stopped
 from emogene_jax.parallel import interpreted, on_gpu
 
 RAYS = 64  # of a block that gathers: its features are 16 registers a thread
@@ -27,8 +26,8 @@ THREADS = triton.CompilerParams(num_warps=4)  # of 32, a block
 ROW = 4  # numbers of a node of the warp (head.FrameState), read as one
 
 
-def one_kernel(planes) -> bool:
-    """Whether `look_through` is for this device and baked planes: Triton's blocks have
+def has_kernels(planes) -> bool:
+    """Whether these kernels are for this device and baked planes: Triton's blocks have
     powers of two, and so have features."""
     return on_gpu() and planes[0].shape[-1].bit_count() == 1
 
@@ -41,7 +40,7 @@ def find_edges(rig, density, rays, near, far, samples: int):
         rays: Rays, [R, 3] in head space, of one origin. near, far: [R] cm.
 
     Returns:
-        edges [R, samples + 1] cm (occupancy.place_edges), optical depth [R].
+        edges [R, samples + 1] cm (volume.place_edges), optical depth [R].
     """
     told = jnp.concatenate([rays.origins[0], rig.low, rig.high])
     return pl.pallas_call(
@@ -82,13 +81,13 @@ def _find(told, directions, nears, fars, table, edges, depths, shape):
     before = jnp.cumsum(depth, 1) - depth
     earlier = depth_of(jnp.maximum(bins - 1, 0))
     later = depth_of(jnp.minimum(bins + 1, BINS - 1))
-    own, first = occupancy.stopped(before, depth), before - earlier
+    own, first = stopped(before, depth), before - earlier
     guards = [
-        jnp.where(bins == 0, own, occupancy.stopped(first, earlier)),
-        jnp.where(bins == BINS - 1, own, occupancy.stopped(before + depth, later)),
+        jnp.where(bins == 0, own, stopped(first, earlier)),
+        jnp.where(bins == BINS - 1, own, stopped(before + depth, later)),
     ]
     weight = functools.reduce(jnp.maximum, guards, own)
-    weight = occupancy.looked_at(weight, depth)
+    weight = looked_at(weight, depth)
     until = jnp.cumsum(weight, 1)
     total, before = weight.sum(1), until - weight
 
@@ -118,7 +117,7 @@ def look_through(opacity, rig, warp, planes, rays, edges):
     told = jnp.concatenate([rays.origins[0], *boxes])
     tables = warp, *planes, opacity["kernel"], opacity["bias"]
     return pl.pallas_call(
-        functools.partial(_block, warp_shape=warp.shape[:3], side=len(planes[0])),
+        functools.partial(_look, warp_shape=warp.shape[:3], side=len(planes[0])),
         grid=(pl.cdiv(count, RAYS),),
         out_shape=(
             jax.ShapeDtypeStruct((count, features), jnp.float32),
@@ -130,7 +129,7 @@ def look_through(opacity, rig, warp, planes, rays, edges):
     )(told, rays.directions, edges, *(part.reshape(-1) for part in tables))
 
 
-def _block(*told, warp_shape: tuple[int, int, int], side: int):
+def _look(*told, warp_shape: tuple[int, int, int], side: int):
     """RAYS rays; `told` are references to what `look_through` hands in and gets."""
     told, directions, edges, warp, *planes, kernel, bias, seen, alpha = told
     count, features = seen.shape

@@ -9,6 +9,7 @@ is then rendered at nearly the price of a static scene, and an expression that w
 filmed moves the face instead of cross-fading it.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -66,14 +67,10 @@ class FrameState(NamedTuple):
 class Still(NamedTuple):
     """What all frames of a person have in common (HeadField.still)."""
 
-    planes: jax.Array  # [2, fine, fine, features], into the first layer; its bias, too
-    third: (
-        jax.Array
-    )  # [fine, fine, features], the whole of the plane that is never blended
+    planes: jax.Array  # [2, fine, fine, features], into the first layer, with its bias
+    third: jax.Array  # [fine, fine, features], all of the plane that is never blended
     warp: jax.Array  # [C, D, H, W, 3] cm, the rig's with its correction
-    moving: (
-        jax.Array
-    )  # [2, 2, coarse, coarse, 1], the rig's at the coarse planes' nodes
+    moving: jax.Array  # [2, 2, coarse, coarse, 1], the rig's at the coarse nodes
 
 
 class HeadField(nn.Module):
@@ -120,9 +117,8 @@ class HeadField(nn.Module):
         what they have in common."""
         moving = self._moving(rig) if still is None else still.moving
         planes = self.coarse_planes + self._blended(rig, condition, moving)
-        warp = (
-            self._warp(rig, condition) if still is None else _at(rig, condition, still)
-        )
+        warp = self._warp if still is None else functools.partial(_warped, still)
+        warp = warp(rig, condition)
         return FrameState(jnp.pad(warp, [(0, 0)] * 4 + [(0, 1)]), planes)
 
     @full_precision
@@ -256,7 +252,7 @@ class HeadField(nn.Module):
 
 
 @full_precision
-def _at(rig: Rig, condition, still: Still):
+def _warped(still: Still, rig: Rig, condition):
     """HeadField._warp, of what is common to all frames."""
     return rig.warp_rest + jnp.tensordot(condition, still.warp, 1)
 

@@ -15,9 +15,9 @@ from emogene_jax.emotion_to_video import draw
 from emogene_jax.emotion_to_video.encoding import resized
 from emogene_jax.emotion_to_video.head import HeadField
 from emogene_jax.emotion_to_video.head_stage import head_stage
-from emogene_jax.emotion_to_video.occupancy import place_edges
 from emogene_jax.emotion_to_video.torso import TorsoField
 from emogene_jax.emotion_to_video.torso_stage import torso_stage
+from emogene_jax.emotion_to_video.volume import place_edges
 from emogene_jax.pose.alignment import aligned, flow
 from emogene_jax.pose.code import fit_pose_code
 

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emogene_jax.emotion_to_video import bake, occupancy
+from emogene_jax.emotion_to_video import bake
 from emogene_jax.emotion_to_video.camera import pixel_rays
-from emogene_jax.emotion_to_video.fused import RAYS, one_kernel
+from emogene_jax.emotion_to_video.fused import RAYS, has_kernels
 from emogene_jax.emotion_to_video.head import HeadField
-from emogene_jax.emotion_to_video.volume import seen_density
+from emogene_jax.emotion_to_video.volume import box_interval, seen_density
 from emogene_jax.face.rig import Rig, condition
 from emogene_jax.signals import landmarks_to_motion
 
@@ -31,7 +31,7 @@ def looked_at(filmed, untrained):
     pose = (jnp.asarray(part[-1], jnp.float32) for part in filmed.pose)
     view = pixel_rays(rows, columns, *pose, filmed.camera)
     view = type(view)(*(part[:-1] for part in view))
-    near, far = occupancy.box_interval(view, rig.low, rig.high)
+    near, far = box_interval(view, rig.low, rig.high)
     edges = near[:, None] + (far - near)[:, None] * jnp.linspace(0, 1, 9)
     return field, (params, rig, baked, view, edges)
 
@@ -41,10 +41,10 @@ def test_a_kernel_sees_what_operations_see(looked_at, on_an_accelerator):
     planes, edges = told[2].planes, told[-1]
     assert len(edges) > RAYS and len(edges) % RAYS  # a block of them is not full
     on_an_accelerator("tpu")
-    assert not one_kernel(planes)
+    assert not has_kernels(planes)
     operations = jax.jit(partial(bake.look, field))(*told)
     on_an_accelerator("gpu")
-    assert one_kernel(planes)
+    assert has_kernels(planes)
     kernel = jax.jit(partial(bake.look, field))(*told)
     alpha = np.asarray(operations[:, 3])
     assert alpha.max() > 0.9 and alpha.min() == 0
@@ -71,6 +71,6 @@ def test_a_kernel_looks_where_operations_do(looked_at, on_an_accelerator):
 
 def test_features_that_triton_has_no_block_of_are_left_to_xla(on_an_accelerator):
     on_an_accelerator("gpu")
-    assert one_kernel([jnp.zeros((3, 3, 8))]) and not one_kernel(
+    assert has_kernels([jnp.zeros((3, 3, 8))]) and not has_kernels(
         [jnp.zeros((3, 3, 12))]
     )

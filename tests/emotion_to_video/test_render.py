@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emogene_jax.emotion_to_video import bake, occupancy, render
+from emogene_jax.emotion_to_video import bake, render, volume
 from emogene_jax.emotion_to_video.camera import pixel_rays
 from emogene_jax.emotion_to_video.encoding import node_points
 from emogene_jax.emotion_to_video.head import FrameState
@@ -62,8 +62,8 @@ def ball_rig():
 @partial(jax.jit, static_argnums=(0, 3))
 def dense_march(field, rig, rays, samples=800):
     """Equal steps from one end of the box to the other."""
-    near, far = occupancy.box_interval(rays, rig.low, rig.high)
-    along = occupancy.bin_centres(near, far, samples)
+    near, far = volume.box_interval(rays, rig.low, rig.high)
+    along = volume.bin_centres(near, far, samples)
     points = (
         rays.origins[..., None, :] + along[..., None] * rays.directions[..., None, :]
     )
