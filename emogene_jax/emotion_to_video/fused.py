@@ -148,7 +148,7 @@ def _look(*told, warp_shape: tuple[int, int, int], side: int):
         point = _step_back(warp, warp_shape, warp_low, warp_high, point)
         unit = [(x - a) / (b - a) for x, a, b in zip(point, low, high)]
         hidden = sum(
-            _read_plane(plane, side, features, unit[across], unit[down])
+            _read(plane, features, (unit[across], unit[down]), (side, side))
             for plane, (across, down) in zip(planes, PLANES, strict=True)
         )
         hidden = jnp.maximum(hidden, 0.0)
@@ -185,25 +185,23 @@ def _displacement(warp, shape, low, high, points):
     """head.displacement of points, three [RAYS]."""
     unit = [(p - a) / (b - a) for p, a, b in zip(points, low, high)]
     inside = functools.reduce(jnp.logical_and, [(u >= 0) & (u <= 1) for u in unit])
-    (x, wx), (y, wy), (z, wz) = map(cell, unit, reversed(shape))
-    _, height, width = shape
+    inside = jnp.where(inside, 1.0, 0.0)
+    total = _read(warp, ROW, unit, shape[::-1], inside)
     column = jnp.arange(ROW)
-    total = jnp.zeros((RAYS, ROW))
-    for dz, dy, dx in itertools.product((0, 1), repeat=3):
-        row = ((z + dz) * height + y + dy) * width + x + dx
-        share = (wx if dx else 1 - wx) * (wy if dy else 1 - wy) * (wz if dz else 1 - wz)
-        share = jnp.where(inside, share, 0.0)
-        total += share[:, None] * warp[ROW * row[:, None] + column[None]]
     return [jnp.where(column == axis, total, 0.0).sum(1) for axis in range(3)]
 
 
-def _read_plane(table, side, features, across, down):
-    """encoding.read_planes of a square plane at places [RAYS] each: [RAYS, features]."""
-    (x, wx), (y, wy) = cell(across, side), cell(down, side)
+def _read(table, features, unit, sizes, share=1.0):
+    """encoding.read_grid and read_planes: [RAYS, features] of a grid with so many nodes
+    along its axes (column, row, …) at places unit, [RAYS] along each of them."""
+    cells = [cell(u, size) for u, size in zip(unit, sizes, strict=True)]
     column, total = jnp.arange(features), 0.0
-    for dy, dx in itertools.product((0, 1), repeat=2):
-        row = (y + dy) * side + x + dx
-        share = (wx if dx else 1 - wx) * (wy if dy else 1 - wy)
+    for ends in itertools.product((0, 1), repeat=len(cells)):
+        row, weight, step = 0, share, 1
+        for end, (low, upper), size in zip(ends, cells, sizes, strict=True):
+            row += step * (low + end)
+            weight *= upper if end else 1 - upper
+            step *= size
         read = table[features * row[:, None] + column[None]].astype(jnp.float32)
-        total += share[:, None] * read
+        total += weight[:, None] * read
     return total

@@ -12,6 +12,7 @@ import pytest
 
 from emogene_jax import parallel
 from emogene_jax.emotion_to_video import draw
+from emogene_jax.emotion_to_video.camera import pixel_rays
 from emogene_jax.emotion_to_video.encoding import resized
 from emogene_jax.emotion_to_video.head import HeadField
 from emogene_jax.emotion_to_video.head_stage import head_stage
@@ -114,7 +115,7 @@ def test_coordinates_are_made_in_full_precision(untrained, filmed, on_an_acceler
     on_an_accelerator()
     pose = jnp.eye(3)[None], jnp.array([[0.0, 0.0, -60.0]])
     code, points = jnp.ones((1, 12)), jnp.ones((1, 5, 3))
-    correction = jnp.ones((12, 6))
+    correction, place = jnp.ones((12, 6)), jnp.ones((1, 5))
     condition = jnp.ones((1, untrained.rig.project.shape[1]))
     field, params = HeadField(untrained.head_size), {"params": untrained.head}
     rig = jax.tree.map(jnp.asarray, untrained.rig)
@@ -144,6 +145,8 @@ def test_coordinates_are_made_in_full_precision(untrained, filmed, on_an_acceler
     for name, program in programs.items():
         found = products(*program)
         assert found and all(pair == [("HIGHEST", "HIGHEST")] for pair in found), name
+    # Rays take no product at all: there is none to be rounded.
+    assert not products(lambda *p: pixel_rays(place, place, *p, filmed.camera), *pose)
     # A torso's shift, and its network.
     found = products(lambda c: torso.apply({"params": untrained.torso}, c, *told), code)
     assert [("HIGHEST", "HIGHEST")] in found and len(found) == 5
