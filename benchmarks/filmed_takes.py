@@ -32,7 +32,6 @@ from emogene_jax.audio.features import audio_features, fitted
 from emogene_jax.audio.load import load_audio
 from emogene_jax.audio_to_motion.generic import built_in_expert
 from emogene_jax.avatar.file import load_avatar
-from emogene_jax.commands.evaluate import ENDS
 from emogene_jax.corpora.watch import watch
 from emogene_jax.emotion_to_video.render import Renderer
 from emogene_jax.emotions import ALIASES, emotion_of, intensity_of
@@ -43,6 +42,7 @@ from emogene_jax.evaluate.metrics import lmd_curve
 from emogene_jax.evaluate.reconstruction import rerender
 from emogene_jax.face.fit import rest_landmarks
 from emogene_jax.landmarks import FACE, MOUTH
+from emogene_jax.media.files import VIDEO_ENDS
 from emogene_jax.motion_to_emotion.deformation import deform
 from emogene_jax.pipeline import neutral_motion
 from emogene_jax.portrait.cut import cut
@@ -90,7 +90,7 @@ def filmed(folder: Path) -> tuple[dict, dict]:
     rest, content [2T, F])} of the emotional takes in a folder, the same of the neutral)."""
     content = built_in_expert().content
     seen = {}
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDS):
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_ENDS):
         face = watch(path)
         heard = audio_features(fitted(load_audio(path), len(face.found)), content)
         seen[str(path.relative_to(folder))] = path, face, heard.content

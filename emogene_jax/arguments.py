@@ -1,9 +1,10 @@
 """What can be seen of arguments before anything heavy is imported: the values that
 argparse reads, and files that must be there, or that must be writable; and the options of
-the commands that measure."""
+the commands that look at videos, and of those that measure."""
 
 import argparse
 import math
+import re
 import tempfile
 from pathlib import Path
 
@@ -17,6 +18,18 @@ def seconds(text: str) -> float:
     if not (math.isfinite(value) and value >= 0):
         raise argparse.ArgumentTypeError(f"'{text}' is not a finite number >= 0")
     return value
+
+
+def time(text: str) -> float:
+    """A time in a video in s: `90`, `1:30` or `0:01:30.5`."""
+    parts = text.split(":")
+    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d+)?", text, re.ASCII) or any(
+        float(part) >= 60 for part in parts[1:]
+    ):
+        raise argparse.ArgumentTypeError(
+            f"'{text}'; expected a time in s or [h:]m:s, as 90 or 1:30"
+        )
+    return sum(60**power * float(part) for power, part in enumerate(reversed(parts)))
 
 
 def scale(text: str) -> float:
@@ -114,6 +127,59 @@ def must_be_writable(path: str, folder: bool) -> None:
             pass
     except OSError as error:
         raise UserError(f"{path}: can't be written ({error.strerror})") from None
+
+
+def add_portrait(parser: argparse.ArgumentParser) -> None:
+    """The options of the commands that look at videos of a person."""
+    parser.add_argument(
+        "--crop", type=crop, default="auto", metavar="auto|none|x,y,side"
+    )
+    for name, end in (("from", "beginning"), ("to", "end")):
+        parser.add_argument(
+            f"--{name}",
+            type=time,
+            metavar="TIME",
+            help=f"of one video, the {end} of what is used, in s or [h:]m:s",
+        )
+    parser.add_argument("--face-model", metavar="FILE")
+    parser.add_argument(
+        "--sound-offset",
+        type=sound_offset,
+        metavar="auto|FRAMES",
+        help="how late the sound is, in frames of 1/25 s (early: below 0); auto finds "
+        "out of each clip",
+    )
+    parser.add_argument(
+        "--content",
+        default="auto",
+        metavar="auto|speech_embedding|log_mel|HUBERT",
+        help="features of speech: HuBERT where its weights can be had, else a speech "
+        "embedding that is always there; or a HuBERT checkpoint's folder or name",
+    )
+
+
+def check_times(
+    args: argparse.Namespace, sources: list[str]
+) -> tuple[float, float | None] | None:
+    """(--from, --to or None) in s; None where neither is given.
+
+    Raises:
+        UserError: there is not one video alone, or they are not in it.
+    """
+    begin, end = getattr(args, "from"), args.to
+    if begin is None and end is None:
+        return None
+    begin = begin or 0.0
+    if end is not None and end <= begin:
+        raise UserError(f"--to {end:g} s: expected more than --from {begin:g} s")
+    if len(sources) > 1 or Path(sources[0]).is_dir():
+        found = "a folder" if len(sources) == 1 else f"{len(sources)} sources"
+        raise UserError(f"--from and --to go with one video, found {found}")
+    from emogene_jax.media.stretch import stretch_of
+    from emogene_jax.media.video import video_info
+
+    stretch_of(sources[0], (begin, end), video_info(sources[0])["seconds"])
+    return begin, end
 
 
 def add_evaluate(evaluate: argparse.ArgumentParser) -> None:

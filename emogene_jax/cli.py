@@ -101,6 +101,7 @@ def _prepare(args):
     must_exist(*args.videos, what="a video or a folder of videos")
     must_exist(args.face_model, what="a face model bundle (face_landmarker.task)")
     must_be_writable(args.out, folder=True)
+    times = arguments.check_times(args, args.videos)
     from emogene_jax.audio.features import choose_content
     from emogene_jax.portrait.prepare import prepare_portrait
     from emogene_jax.portrait.records import write_portrait_records
@@ -115,6 +116,7 @@ def _prepare(args):
         content=choose_content(args.content),
         holdout_seconds=args.holdout_seconds,
         sound_offset=args.sound_offset,
+        times=times,
     )
     write_portrait_records(folder)
 
@@ -124,6 +126,7 @@ def _create(args):
     must_exist(args.face_model, what="a face model bundle (face_landmarker.task)")
     must_exist(args.audio_to_motion, args.deformation, what="a work directory")
     must_be_writable(args.out, folder=True)
+    times = arguments.check_times(args, args.sources)
     from emogene_jax.commands.create import create
 
     create(
@@ -138,6 +141,7 @@ def _create(args):
         deformation=args.deformation,
         content=args.content,
         sound_offset=args.sound_offset,
+        times=times and list(times),
     )
 
 
@@ -169,7 +173,10 @@ def _talk(args):
         talk_live(args.avatar, track, rate, args.seed, args.background)
         return
     from emogene_jax.commands.talk import drive, idle, talk
+    from emogene_jax.parallel import host_apart
 
+    if args.audio is None and host_apart()[0]:
+        return  # it is one video, and the first host's
     common = {"background": args.background, "landmarks_out": args.landmarks_out}
     if args.idle is not None:
         idle(args.avatar, args.idle, args.out, args.seed, **common)
@@ -282,7 +289,7 @@ def _add_avatar_commands(command):
     prepare.add_argument("--out", required=True, metavar="DATA")
     prepare.add_argument("--size", type=arguments.size, default=512, metavar="N")
     prepare.add_argument("--holdout-seconds", type=arguments.seconds, metavar="S")
-    _add_portrait_options(prepare)
+    arguments.add_portrait(prepare)
 
     create = command("create", _create, "video of a person -> an avatar")
     create.add_argument("sources", nargs="+", metavar="VIDEO|DATA")
@@ -292,7 +299,7 @@ def _add_avatar_commands(command):
     create.add_argument("--preset", choices=("auto", "cpu", "gpu"), default="auto")
     create.add_argument("--audio-to-motion", metavar="DIR")
     create.add_argument("--deformation", metavar="DIR")
-    _add_portrait_options(create)
+    arguments.add_portrait(create)
 
     parts = command("assemble", _assemble, "work directories -> an avatar")
     parts.add_argument("--portrait", required=True, metavar="DATA")
@@ -302,27 +309,6 @@ def _add_avatar_commands(command):
     parts.add_argument("--deformation", metavar="DIR")
     parts.add_argument("--out", required=True, metavar="AVATAR")
     parts.add_argument("--face-model", metavar="FILE")
-
-
-def _add_portrait_options(parser):
-    parser.add_argument(
-        "--crop", type=arguments.crop, default="auto", metavar="auto|none|x,y,side"
-    )
-    parser.add_argument("--face-model", metavar="FILE")
-    parser.add_argument(
-        "--sound-offset",
-        type=arguments.sound_offset,
-        metavar="auto|FRAMES",
-        help="how late the sound is, in frames of 1/25 s (early: below 0); auto finds "
-        "out of each clip",
-    )
-    parser.add_argument(
-        "--content",
-        default="auto",
-        metavar="auto|speech_embedding|log_mel|HUBERT",
-        help="features of speech: HuBERT where its weights can be had, else a speech "
-        "embedding that is always there; or a HuBERT checkpoint's folder or name",
-    )
 
 
 def _add_talk(talk):

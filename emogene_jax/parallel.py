@@ -29,6 +29,11 @@ from emogene_jax.folders import cache_folder
 from emogene_jax.signals import UserError
 
 AXIS = "data"
+# Variables of SLURM and Open MPI: which of the processes this is, and how many there are.
+_LAUNCHERS = (
+    ("SLURM_PROCID", "SLURM_NTASKS"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+)
 
 
 def connect() -> None:
@@ -42,15 +47,10 @@ def connect() -> None:
     asked = os.environ.get("EMOGENE_DISTRIBUTED")
     if not asked or jax.distributed.is_initialized():
         return
-    index, by_hand, total = asked.partition("/")
-    if by_hand:
-        if not (index.isdecimal() and total.isdecimal() and int(index) < int(total)):
-            raise UserError(
-                f"$EMOGENE_DISTRIBUTED: found {asked!r}, expected INDEX/HOSTS, e.g. 0/2"
-            )
+    if by_hand := _by_hand(asked):
         if not os.environ.get("JAX_COORDINATOR_ADDRESS"):
             raise UserError("$JAX_COORDINATOR_ADDRESS: expected HOST:PORT of host 0")
-        jax.distributed.initialize(process_id=int(index), num_processes=int(total))
+        jax.distributed.initialize(process_id=by_hand[0], num_processes=by_hand[1])
         return
     try:
         jax.distributed.initialize()
@@ -58,10 +58,52 @@ def connect() -> None:
         raise UserError(
             f"$EMOGENE_DISTRIBUTED is set, found no launcher: {error}"
         ) from error
-    if os.environ.get("SLURM_STEP_TASKS_PER_NODE", "1").partition("(")[0] == "1":
+    if _alone_on_its_machine():
         # A process a host drives all of its GPUs; under SLURM, JAX takes it that there
         # is a process for each, and would use only the first.
         jax.config.update("jax_cuda_visible_devices", "all")
+
+
+def _by_hand(asked: str) -> tuple[int, int] | None:
+    """(index, hosts) of `0/2`; None where it is left to the launcher."""
+    index, by_hand, total = asked.partition("/")
+    if not by_hand:
+        return None
+    if not (index.isdecimal() and total.isdecimal() and int(index) < int(total)):
+        raise UserError(
+            f"$EMOGENE_DISTRIBUTED: found {asked!r}, expected INDEX/HOSTS, e.g. 0/2"
+        )
+    return int(index), int(total)
+
+
+def _alone_on_its_machine() -> bool:
+    """Whether SLURM, where it started this, started one process a machine."""
+    return os.environ.get("SLURM_STEP_TASKS_PER_NODE", "1").partition("(")[0] == "1"
+
+
+def host_apart() -> tuple[int, int]:
+    """`host`, where each does a part of the work by itself: asked for as of `connect`, but
+    not joined. Each has its own devices alone, and none waits for another.
+
+    Raises:
+      UserError: $EMOGENE_DISTRIBUTED leaves it to a launcher, and there is none.
+    """
+    asked = os.environ.get("EMOGENE_DISTRIBUTED")
+    if not asked:
+        return 0, 1
+    if by_hand := _by_hand(asked):
+        return by_hand
+    for names in _LAUNCHERS:
+        index, hosts = (os.environ.get(name, "") for name in names)
+        if index.isdecimal() and hosts.isdecimal():
+            if not _alone_on_its_machine():
+                # Else each of a machine's processes would take all of its GPUs.
+                place = os.environ["SLURM_LOCALID"]
+                jax.config.update("jax_cuda_visible_devices", place)
+            return int(index), int(hosts)
+    raise UserError(
+        "$EMOGENE_DISTRIBUTED is set, found no launcher: expected INDEX/HOSTS, e.g. 0/2"
+    )
 
 
 def host() -> tuple[int, int]:
@@ -233,6 +275,17 @@ def shard_batch(batch: Any) -> Any:
         return jax.make_array_from_process_local_data(sharding, array)
 
     return jax.tree.map(place, batch)
+
+
+def own_share(batch: Any) -> Any:
+    """This host's rows of a batch that every host holds, for `shard_batch`."""
+    index, hosts = host()
+
+    def own(leaf):
+        count = len(leaf) // hosts
+        return leaf[index * count : (index + 1) * count]
+
+    return jax.tree.map(own, batch)
 
 
 def spread(batch: Any) -> Any:

@@ -1,9 +1,10 @@
 """One host of a training on several, or the only one: started by test_parallel.py.
 
-    python host_of_several.py RECORDS WORKDIR
+    python host_of_several.py RECORDS WORKDIR AVATAR
 
 Trains a stage on streamed batches and one on resident data; both are stopped after two
-steps and go on from their checkpoints. Then gradients of one batch, from where they end.
+steps and go on from their checkpoints. Then gradients of one batch, from where they end;
+and frames of an avatar.
 """
 
 import sys
@@ -13,7 +14,10 @@ import jax
 import numpy as np
 
 from emogene_jax import parallel
+from emogene_jax.avatar.file import load_avatar
 from emogene_jax.cli import read_config
+from emogene_jax.emotion_to_video.render import Renderer
+from emogene_jax.pipeline import perform_idle
 from emogene_jax.recipes import lip_sync
 from emogene_jax.recipes.run import train_from_config
 from emogene_jax.train.loop import train
@@ -27,7 +31,7 @@ FLAGS = (
 )
 
 
-def main(records: str, workdir: Path) -> None:
+def main(records: str, workdir: Path, avatar: str) -> None:
     parallel.connect()
     constant = FAST._replace(schedule="constant")
     for steps in (2, 4):
@@ -57,7 +61,18 @@ def main(records: str, workdir: Path) -> None:
     if parallel.is_main_process():
         flat = np.concatenate([np.ravel(leaf) for leaf in made])
         np.save(workdir / "gradient.npy", flat)
+    render(workdir, load_avatar(avatar))
+
+
+def render(workdir: Path, person) -> None:
+    """Seven frames, of which each device renders its share, and each host gets all."""
+    renderer = Renderer(person.fields, batch=1)
+    ready = list(renderer.dispatch(*perform_idle(person, 7)))
+    assert [len(frames) for (frames, _), _ in ready] == [4, 4]
+    frames = list(renderer.frames(*perform_idle(person, 7)))
+    index, _ = parallel.host()
+    np.save(workdir / f"frames-{index}.npy", np.stack(frames))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])

@@ -6,10 +6,12 @@ import inspect
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from emogene_jax import cli
+from emogene_jax import arguments, cli
 from emogene_jax.emotions import parse_emotion
+from emogene_jax.media.video import write_video
 from emogene_jax.signals import EMOTIONS, UserError
 
 
@@ -271,3 +273,47 @@ def test_the_command_line_alone_is_light():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert run.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("1:30", 90), ("0:01:30.5", 90.5), ("100:00", 6000), ("0", 0)],
+)
+def test_times_of_a_video(text, seconds):
+    assert arguments.time(text) == seconds
+
+
+@pytest.mark.parametrize("command", ["prepare", "create"])
+def test_a_stretch_of_time_is_passed_on_or_refused(
+    monkeypatch, capsys, command, speech, tmp_path
+):
+    """Before anything is imported that is heavy, and before a model is looked for."""
+    module, name = {
+        "prepare": ("portrait.prepare", "prepare_portrait"),
+        "create": ("commands.create", "create"),
+    }[command]
+    calls = _record(monkeypatch, f"emogene_jax.{module}", name)
+    monkeypatch.setattr("emogene_jax.audio.features.choose_content", lambda name: {})
+    monkeypatch.setattr("emogene_jax.portrait.records.write_portrait_records", str)
+    video, out = tmp_path / "a.mp4", tmp_path / "out"
+    write_video(video, np.zeros((100, 32, 32, 3), np.uint8))
+    argv = [command, str(video), "--out", str(out)]
+    assert cli.main([*argv, "--from", "0:01", "--to", "3.5"]) == 0
+    assert cli.main([*argv, "--to", "3"]) == 0
+    assert cli.main(argv) == 0
+    times = [call[2]["times"] for call in calls]
+    assert [t and tuple(t) for t in times] == [(1, 3.5), (0, 3), None]
+    for bad, told in (
+        (["--from", "3", "--to", "1"], "--to 1 s: expected more than --from 3 s"),
+        (["--from", "5"], "a.mp4: --from 5 s lies behind its end"),
+        (["--to", "5:00"], "a.mp4: --to 300 s lies behind its end"),
+        (["--from", "1", "--to", "2"], "a.mp4: 1.0 s from 1 to 2 s"),
+        *((["--from", text], f"'{text}'") for text in ("x", "1:75", "1:2:3:4", "nan")),
+        (["--from=-1"], "'-1'"),
+    ):
+        assert told in _refused(capsys, *argv, *bad)
+    for more, found in (([video], "2 sources"), ([], "a folder")):
+        sources = [video, *more] if more else [tmp_path]
+        line = _refused(capsys, command, *sources, "--out", out, "--from", "1")
+        assert found in line
+    assert len(calls) == 3 and not out.exists()

@@ -139,7 +139,7 @@ def test_compiled_programs_are_kept(tmp_path, monkeypatch):
 HOST = Path(__file__).parent / "host_of_several.py"
 
 
-def hosts(count, devices, records, workdir):
+def hosts(count, devices, records, workdir, avatar):
     """Runs HOST as `count` processes of `devices` simulated devices each."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -156,7 +156,7 @@ def hosts(count, devices, records, workdir):
         asked = {"EMOGENE_DISTRIBUTED": f"{index}/{count}"} if count > 1 else {}
         with (workdir.parent / f"{workdir.name}-{index}.txt").open("w") as log:
             process = subprocess.Popen(
-                [sys.executable, HOST, records, workdir],
+                [sys.executable, HOST, records, workdir, avatar],
                 env=variables | asked,
                 stdout=log,
                 stderr=log,
@@ -177,9 +177,11 @@ def apart(one, other):
 
 
 @pytest.mark.slow
-def test_two_hosts_learn_what_one_does(tmp_path, use_devices, monkeypatch):
+def test_two_hosts_do_what_one_does(tmp_path, use_devices, monkeypatch, person):
     """2 processes x 2 devices against 1 x 4: gradients, statistics, and parameters after
-    a training that was saved and restored; what two have saved, another number reads."""
+    a training that was saved and restored; what two have saved, another number reads.
+    And frames, to a rounding."""
+    from emogene_jax.avatar.file import save_avatar
     from emogene_jax.synthetic.records import World, write_synthetic
     from emogene_jax.train import checkpoint
 
@@ -187,12 +189,13 @@ def test_two_hosts_learn_what_one_does(tmp_path, use_devices, monkeypatch):
     world = World(0, 2, 1, 1, ("neutral", "happy"), (0.3, 0.7, 1.0))
     records = write_synthetic(world, tmp_path / "records")
     one, two = tmp_path / "one", tmp_path / "two"
-    hosts(2, 2, records, two)
+    save_avatar(person, tmp_path / "avatar")
+    hosts(2, 2, records, two, tmp_path / "avatar")
     monkeypatch.syspath_prepend(HOST.parent)
     import host_of_several
 
     use_devices(4)
-    host_of_several.main(records, one)
+    host_of_several.main(records, one, tmp_path / "avatar")
     gradients = [np.load(folder / "gradient.npy") for folder in (one, two)]
     assert apart(*gradients) < 1e-4
     for part in ("streamed", "resident"):
@@ -201,6 +204,11 @@ def test_two_hosts_learn_what_one_does(tmp_path, use_devices, monkeypatch):
         # Adam makes whole steps of gradients that are nearly 0: of rounding, too.
         assert apart(a.params, b.params) < 1e-3
         assert apart(a.aux, b.aux) < 1e-4
+    expected = np.load(one / "frames-0.npy").astype(int)
+    assert expected.shape == (7, 32, 32, 3) and expected.std() > 1
+    for index in range(2):
+        found = np.load(two / f"frames-{index}.npy")
+        assert np.abs(found - expected).max() <= 1
 
 
 def test_how_hosts_find_each_other_is_checked(monkeypatch):
@@ -213,6 +221,28 @@ def test_how_hosts_find_each_other_is_checked(monkeypatch):
         monkeypatch.setenv("EMOGENE_DISTRIBUTED", asked)
         with pytest.raises(UserError, match=message):
             parallel.connect()
+
+
+def test_hosts_that_never_meet_know_their_number(monkeypatch):
+    for name in ("EMOGENE_DISTRIBUTED", *sum(parallel._LAUNCHERS, ())):
+        monkeypatch.delenv(name, raising=False)
+    assert parallel.host_apart() == (0, 1)
+    monkeypatch.setenv("SLURM_PROCID", "1")  # of a job that asks for nothing
+    monkeypatch.setenv("SLURM_NTASKS", "3")
+    assert parallel.host_apart() == (0, 1)
+    monkeypatch.setenv("EMOGENE_DISTRIBUTED", "1")
+    assert parallel.host_apart() == (1, 3)
+    monkeypatch.delenv("SLURM_NTASKS")
+    with pytest.raises(UserError, match="no launcher: expected INDEX/HOSTS"):
+        parallel.host_apart()
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "2")
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
+    assert parallel.host_apart() == (2, 4)
+    monkeypatch.setenv("EMOGENE_DISTRIBUTED", "3/5")
+    assert parallel.host_apart() == (3, 5)
+    monkeypatch.setenv("EMOGENE_DISTRIBUTED", "5/5")
+    with pytest.raises(UserError, match="found '5/5', expected INDEX/HOSTS"):
+        parallel.host_apart()
 
 
 @pytest.mark.parametrize("tasks, devices", [("1(x2)", "all"), ("4(x2)", "3")])

@@ -40,3 +40,11 @@ def test_a_command_of_the_readme_is_understood(words):
 def test_doctor_has_an_opinion(capsys):
     assert cli.main(["doctor"]) == 0
     assert "jax" in capsys.readouterr().out
+
+
+def test_the_tests_that_are_listed_are_there():
+    here = Path(__file__).parent
+    listed = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", (here / "README.md").read_text())
+    assert len(listed) > 30
+    for file, test in listed:
+        assert f"def {test}(" in (here / file).read_text() or not test, (file, test)

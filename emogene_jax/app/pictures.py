@@ -7,7 +7,7 @@ from emogene_jax.emotions import emotion_curve
 from emogene_jax.signals import EMOTIONS, FPS, SAMPLE_RATE
 
 WIDTH, HEIGHT = 720, 140  # px of a waveform
-STRIP = 8  # frames
+STRIP, TALL = 8, 240  # frames of a strip, px at most
 # Of colour-blind safe hues (Paul Tol's "muted"), in the order of EMOTIONS.
 COLOURS = (
     *("#CC6677", "#882255", "#999933", "#332288"),
@@ -15,12 +15,14 @@ COLOURS = (
 )
 
 
-def strip(frames: list[np.ndarray]) -> Image.Image | None:
-    """Frames side by side, evenly chosen."""
-    if not frames:
-        return None
-    chosen = np.linspace(0, len(frames) - 1, STRIP).astype(int)
-    return Image.fromarray(np.concatenate([frames[i] for i in chosen], 1))
+def strip(frames: tuple[np.ndarray, ...]) -> Image.Image:
+    """Up to STRIP frames [H, H, 3], at least one, side by side; grey where one is still to
+    come."""
+    size = min(len(frames[0]), TALL)
+    row = Image.new("RGB", (STRIP * size, size), "gray")
+    for number, frame in enumerate(frames):
+        row.paste(Image.fromarray(frame).resize((size, size)), (number * size, 0))
+    return row
 
 
 def face(landmarks: np.ndarray, size: int = 256) -> Image.Image:

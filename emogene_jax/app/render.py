@@ -17,21 +17,22 @@ import numpy as np
 from PIL import Image
 
 from emogene_jax.app.people import People
+from emogene_jax.app.pictures import STRIP
 from emogene_jax.app.seats import DEVICE
 from emogene_jax.audio.features import audio_features
 from emogene_jax.audio.load import StoredSound
 from emogene_jax.commands.talk import open_background
 from emogene_jax.emotions import never_reached
-from emogene_jax.media.video import write_video
+from emogene_jax.media.video import video_info, write_video
 from emogene_jax.pipeline import perform_idle, perform_in_stretches
 from emogene_jax.signals import FPS, SAMPLE_RATE, UserError, motion_to_landmarks
 
 LONGEST = 600.0  # s of speech
 LONGEST_FILM = 3600.0  # s of a video that an avatar is made of
 LARGEST_BYTES = 500_000_000  # of an upload
-SHOWN_EVERY = 0.3  # s between two pictures of a render
-CREATE = ["-m", "emogene_jax.cli", "create"]
-KEPT = 200  # frames for the strip
+SHOWN_EVERY = 0.2  # s between two pictures of a render
+TOLD_EVERY = 0.5  # s between two looks at how far an avatar is
+CREATE = ["-u", "-m", "emogene_jax.cli", "create"]  # its words come as they are said
 
 
 class Progress(NamedTuple):
@@ -40,7 +41,7 @@ class Progress(NamedTuple):
     said: str
     frame: np.ndarray | None = None  # the newest, [H, W, 3] uint8
     landmarks: np.ndarray | None = None  # [68, 3] cm, of the newest
-    frames: list | None = None  # some of all frames, once it is done
+    frames: tuple = ()  # those of the strip that are rendered
     video: Path | None = None  # once it is done
 
 
@@ -139,7 +140,8 @@ def _rendered(person, acted, picture, out, sound, said) -> Iterator[Progress]:
             if isinstance(told, BaseException):
                 raise told
             last = told
-            yield told
+            if news.empty():  # of several that wait, the newest is enough
+                yield told
     finally:
         left.set()
         thread.join()
@@ -149,9 +151,9 @@ def _rendered(person, acted, picture, out, sound, said) -> Iterator[Progress]:
 def _told(person, acted, picture, news, left) -> Iterator[np.ndarray]:
     """The frames of a performance; now and then, and at the end, `news` are told."""
     total, rest = len(acted.pose.rotation), person.avatar.rest
-    newest, first, kept = np.zeros((1, 1)), 0, []
-    every, began = max(1, total // KEPT), time.monotonic()
-    shown = began
+    newest, first, kept = np.zeros((1, 1)), 0, ()
+    chosen = np.linspace(1, total, STRIP).astype(int).tolist()
+    began = shown = time.monotonic()
 
     def motion():
         nonlocal newest, first
@@ -169,14 +171,13 @@ def _told(person, acted, picture, news, left) -> Iterator[np.ndarray]:
         if left.is_set():
             raise Left
         yield frame
-        if number % every == 0:
-            kept.append(frame)
+        kept += (frame,) * chosen.count(number)
         now = time.monotonic()
         if now - shown > SHOWN_EVERY:
             shown = now
             more = (now - began) / number * (total - number)
             line = f"frame {number} of {total}, about {more:.0f} s left"
-            news.put(Progress(line, frame, landmarks(number - 1)))
+            news.put(Progress(line, frame, landmarks(number - 1), kept))
     seconds = time.monotonic() - began
     line = f"{total} frames in {seconds:.1f} s ({total / seconds:.0f} a second)"
     news.put(Progress(line, frame, landmarks(total - 1), kept))
@@ -203,6 +204,10 @@ def make(people: People, video, name: str, size: int) -> Iterator[Made]:
     """
     out = people.new(name)
     must_be_short(video, LONGEST_FILM)
+    try:
+        video_info(video)  # what is no video is told at once
+    except UserError as error:
+        raise UserError(str(error).replace(str(video), Path(video).name)) from None
     # A process of its own: it can be ended at once, and gives its memory back.
     command = [sys.executable, *CREATE, str(video), "--out", str(out)]
     command += ["--size", str(int(size))]
@@ -214,10 +219,10 @@ def make(people: People, video, name: str, size: int) -> Iterator[Made]:
     reader.start()
     try:
         while reader.is_alive():  # and not line by line: it can be left at any time
-            reader.join(SHOWN_EVERY)
+            reader.join(TOLD_EVERY)
             yield Made(_tail(lines, video, out))
         if process.wait() != 0:
-            told = _tail(lines, video, out).rpartition("error: ")[2]
+            told = _tail(lines, video, out).rpartition("error: ")[2].partition("\n")[0]
             raise UserError(told or "it ended without a word")
         shutil.rmtree(out / ".work", ignore_errors=True)  # the person's pictures
         scores = json.loads((out / "metrics.json").read_text(encoding="utf-8"))

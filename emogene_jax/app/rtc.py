@@ -8,6 +8,7 @@ import contextlib
 import json
 import threading
 import time
+from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from aiortc import (
     RTCPeerConnection,
     RTCSessionDescription,
 )
+from aiortc.clock import current_datetime, datetime_to_ntp
 from aiortc.mediastreams import MediaStreamError
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse
@@ -43,20 +45,26 @@ class _Track(MediaStreamTrack):
 
     def __init__(self, kind: str, clock: "_Clock"):
         super().__init__()
-        self.kind, self._clock = kind, clock
+        self.kind, self._clock, self.sender = kind, clock, None
         self._waiting: asyncio.Queue = asyncio.Queue()
+        self._sent = None  # s
 
     def put(self, frame) -> None:
         """The next frame, or None: there are no more."""
         self._waiting.put_nowait(frame)
 
     async def recv(self):
-        """aiortc asks for the next frame."""
+        """aiortc asks for the next frame: the one before has just left."""
+        if self._sent is not None:
+            # Its sender reports say when that was, coded as late as it may be, and
+            # browsers hold sound and picture together by them: the time it was due at.
+            self.sender._RTCRtpSender__ntp_timestamp = self._clock.ntp(self._sent)
         frame = await self._waiting.get()
         if frame is None:
             self.stop()
             raise MediaStreamError
-        await self._clock.until(float(frame.pts * frame.time_base))
+        self._sent = float(frame.pts * frame.time_base)
+        await self._clock.until(self._sent)
         return frame
 
 
@@ -70,7 +78,12 @@ class _Clock:
         """Waits until it is that long since the first that asked, and BUFFER more."""
         if self._began is None:
             self._began = time.monotonic() + BUFFER - seconds
+            self._date = current_datetime() + timedelta(seconds=BUFFER - seconds)
         await asyncio.sleep(max(0.0, self._began + seconds - time.monotonic()))
+
+    def ntp(self, seconds: float) -> int:
+        """When that is, as sender reports have it."""
+        return datetime_to_ntp(self._date + timedelta(seconds=seconds))
 
 
 class _Call:
@@ -95,8 +108,8 @@ class _Call:
             await self.connection.close()
             line = " ".join(str(error).split())
             raise UserError(f"offer: can't be understood ({line})") from None
-        self.connection.addTrack(self._sound)
-        self.connection.addTrack(self._picture)
+        for track in (self._sound, self._picture):
+            track.sender = self.connection.addTrack(track)
         await self.connection.setLocalDescription(await self.connection.createAnswer())
         threading.Thread(target=self._work, name="call", daemon=True).start()
         return self.connection.localDescription

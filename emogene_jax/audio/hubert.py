@@ -243,8 +243,8 @@ def _batches(rows: list[_Row]) -> Iterator[tuple[list[_Row], int, int]]:
         groups.setdefault(padded_length(row.steps), []).append(row)
     for length, group in groups.items():
         # A CPU gains nothing from a second row.
-        on_cpu = jax.default_backend() == "cpu"
-        at_once = 1 if on_cpu else max(1, STEPS_AT_ONCE // length)
+        many = parallel.on_accelerator()
+        at_once = max(1, STEPS_AT_ONCE // length) if many else 1
         most = devices * (1 << at_once.bit_length() - 1)
         for start in range(0, len(group), most):
             batch = group[start : start + most]

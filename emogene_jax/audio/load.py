@@ -3,6 +3,7 @@
 import io
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -36,12 +37,12 @@ def load_audio(path: str | Path) -> np.ndarray:
 
 
 class StoredSound:
-    """A waveform [samples] like load_audio's, of any length, on disk: a slice of it is
-    read when it is asked for."""
+    """A waveform [samples] like load_audio's, or of a part of those samples alone, of any
+    length, on disk: a slice of it is read when it is asked for."""
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, part: slice = slice(0, None)):
         self._file = tempfile.TemporaryFile()
-        self._size = _load(Path(path), self._file)
+        self._size = _load(Path(path), self._file, part)
 
     def __len__(self) -> int:
         return self._size
@@ -52,31 +53,33 @@ class StoredSound:
         return np.frombuffer(self._file.read(4 * max(0, stop - start)), np.float32)
 
 
-def _load(path: Path, out: BinaryIO) -> int:
-    """Writes the sound of a file as float32; how many samples there are."""
+def _load(path: Path, out: BinaryIO, part: slice = slice(0, None)) -> int:
+    """Writes the sound of a file, or a part of it, as float32; how many samples there
+    are."""
     import av  # slow to import, and only this module needs it
 
     from emogene_jax.media.files import must_be_there
 
     must_be_there(path, WANTED)
     try:
-        samples = _decode(path, out)
+        samples = _decode(path, out, part)
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path}: cannot be decoded ({error.__class__.__name__}), expected {WANTED} "
             "that is whole"
         ) from None
     if samples <= 0:
-        raise UserError(f"{path}: 0 s of sound, expected some")
+        where = f" from {part.start / SAMPLE_RATE:g} s on" if part.start else ""
+        raise UserError(f"{path}: 0 s of sound{where}, expected some")
     return samples
 
 
-def _decode(path: Path, out: BinaryIO) -> int:
-    """Writes the sound track that a player takes; its samples."""
+def _decode(path: Path, out: BinaryIO, part: slice) -> int:
+    """Writes a part of the sound track that a player takes; its samples."""
     from emogene_jax.media.sound import heard
 
     written, loudest, over, mono, total = 0, 0.0, 0, _Mono(), 0.0
-    for channels in heard(path, SAMPLE_RATE):
+    for channels in _of(part, heard(path, SAMPLE_RATE)):
         if not np.isfinite(channels).all():
             raise UserError(f"{path}: the sound holds values that are not finite")
         piece = mono.mixed(channels)
@@ -93,6 +96,23 @@ def _decode(path: Path, out: BinaryIO) -> int:
     if written and abs(total / written) > OFFSET:
         _centre(out, total / written)
     return written
+
+
+def _of(part: slice, pieces: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """What is in a part of the samples of pieces [channels, n]; behind it none is asked
+    for."""
+    begins = 0
+    for piece in pieces:
+        ends = begins + piece.shape[1]
+        start, stop, _ = slice(
+            max(0, part.start - begins),
+            None if part.stop is None else max(0, part.stop - begins),
+        ).indices(piece.shape[1])
+        if start < stop:
+            yield piece[:, start:stop]
+        if part.stop is not None and ends >= part.stop:
+            return
+        begins = ends
 
 
 def _centre(out: BinaryIO, offset: float) -> None:

@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from emogene_jax import parallel
 from emogene_jax.audio.frames import HOP, blocks, step_count
 from emogene_jax.signals import UserError
 
@@ -39,6 +40,7 @@ WIDTH = (MEL_FRAMES - 1) * MEL_HOP + MEL_WIDTH  # samples of a window: 422 ms
 MIDDLE = MEL_FRAMES // 2 - 1  # the first of the two mel frames in a window's middle
 PRIOR_STEPS = 50
 BLOCK = 1000  # steps
+BLOCKS_AT_ONCE = 32  # that an accelerator is asked about
 FLOOR_DB = 80.0  # below the loudest of the recording, mel energies are cut off
 # After which of the convolutions there is a pooling, and whether over time as well.
 POOLS = {2: True, 6: False, 10: True, 14: False}
@@ -89,6 +91,41 @@ def speech_embedding_pieces(waveform, steps: int | None = None) -> Iterator[np.n
     mean = total / (PRIOR_STEPS + recording.active.sum())
     for piece in _raw(waveform, recording):
         yield (piece @ basis - mean).astype(np.float32)
+
+
+def speech_embeddings(waveforms, steps) -> list[np.ndarray]:
+    """speech_embedding of waveforms [samples], in so many steps each. The network is asked
+    about blocks of all of them at once, which are split among the devices: for
+    accelerators. A CPU takes twice as long."""
+    surveyed = [_survey(*each) for each in zip(waveforms, steps, strict=True)]
+    mels = [
+        [_decibels(energy, found.top) for energy in _energies(wave, *found[:2])]
+        for wave, found in zip(waveforms, surveyed, strict=True)
+    ]
+    heard = _ask_at_once([mel for each in mels for mel in each])
+    average, basis = components()
+    made = []
+    for found, each in zip(surveyed, mels, strict=True):
+        raw = np.concatenate([_beside(next(heard), mel) for mel in each])
+        parts = raw[: found.steps] @ basis
+        total = PRIOR_STEPS * average + parts[found.active].sum(0)
+        mean = total / (PRIOR_STEPS + found.active.sum())
+        made.append((parts - mean).astype(np.float32))
+    return made
+
+
+def _ask_at_once(mels: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """What the network hears [n, 192] of each [2n + 38, 32], all of one length."""
+    devices = parallel.device_count()
+    most = devices * BLOCKS_AT_ONCE
+    for start in range(0, len(mels), most):
+        some = mels[start : start + most]
+        # One of a few sizes, so that little is compiled.
+        for_each = 1 << (-(-len(some) // devices) - 1).bit_length()
+        batch = np.zeros((devices * for_each, *some[0].shape), np.float32)
+        batch[: len(some)] = some
+        heard = _network()(parallel.shard_batch(batch))
+        yield from np.asarray(heard)[: len(some)]
 
 
 def write_components(waveforms: Iterable[np.ndarray], file: Path = COMPONENTS) -> None:
@@ -157,10 +194,19 @@ def _raw(waveform, recording: _Recording) -> Iterator[np.ndarray]:
 def listen(energy: np.ndarray, top: float) -> np.ndarray:
     """What is heard [n, 192 + 32] of mel energies [2n + 38, 32], the largest of which in
     all of the recording is `top`."""
-    steps = (len(energy) - MEL_FRAMES + 2) // 2
-    mel = np.maximum(10 * np.log10(energy), 10 * np.log10(top) - FLOOR_DB) / 10 + 2
-    pair = mel[MIDDLE:][: 2 * steps].reshape(steps, 2, -1)
-    return np.concatenate([np.asarray(_network()(mel)), pair.mean(1)], axis=1)
+    mel = _decibels(energy, top)
+    return _beside(np.asarray(_network()(mel[None]))[0], mel)
+
+
+def _decibels(energy: np.ndarray, top: float) -> np.ndarray:
+    """Mel energies as the network wants them."""
+    return np.maximum(10 * np.log10(energy), 10 * np.log10(top) - FLOOR_DB) / 10 + 2
+
+
+def _beside(heard: np.ndarray, mel: np.ndarray) -> np.ndarray:
+    """What the network hears [n, 192], beside the mel energies of the moment."""
+    pair = mel[MIDDLE:][: 2 * len(heard)].reshape(len(heard), 2, -1)
+    return np.concatenate([heard, pair.mean(1)], axis=1)
 
 
 def _energies(waveform, steps: int, gain: float) -> Iterator[np.ndarray]:
@@ -195,7 +241,7 @@ def _mel_weights() -> tuple[np.ndarray, np.ndarray]:
 
 @functools.cache
 def _network():
-    """mel [2n + 38, 32] -> what DEPTH convolutions hear [n, 192], jitted."""
+    """mel [B, 2n + 38, 32] -> what DEPTH convolutions hear [B, n, 192], jitted."""
     import jax
     import jax.numpy as jnp
 
@@ -218,7 +264,7 @@ def _network():
 
     @jax.jit
     def run(mel):
-        x, dilation = mel[None, :, :, None], 1
+        x, dilation = mel[..., None], 1
         for number, (kernel, bias) in enumerate(layers):
             x = convolve(x, kernel, dilation) + bias
             x = jnp.maximum(jnp.where(x > 0, x, 0.2 * x), lowest)
@@ -231,7 +277,7 @@ def _network():
                     x = x[:, ::2]
                 else:
                     dilation *= 2
-        return x.reshape(x.shape[1], -1)
+        return x.reshape(*x.shape[:2], -1)
 
     return run
 

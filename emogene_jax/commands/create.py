@@ -42,6 +42,7 @@ class Request(NamedTuple):
     deformation: str | None = None
     content: str = "auto"
     sound_offset: int | None = None  # frames; None = found out of each clip
+    times: list | None = None  # [begin, end or None] s of the video; None = all
 
 
 def create(sources, out, face_model=None, **options) -> None:
@@ -212,6 +213,10 @@ def _portrait(asked: Request, work: Path, decided: dict, face_model) -> Path:
                 f"{folder}: prepared before; --sound-offset {asked.sound_offset} is for "
                 "videos"
             )
+        if asked.times is not None:
+            raise UserError(
+                f"{folder}: prepared before; --from and --to are for videos"
+            )
         if need_sound and not len(portrait.waveform):
             raise UserError(f"{folder}: no sound track, expected speech")
         return folder
@@ -228,6 +233,7 @@ def _portrait(asked: Request, work: Path, decided: dict, face_model) -> Path:
             need_sound,
             asked.holdout_seconds,
             asked.sound_offset,
+            asked.times and tuple(asked.times),
         )
     return work / "portrait"
 

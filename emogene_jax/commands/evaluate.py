@@ -24,6 +24,7 @@ from emogene_jax.evaluate.compare import (
 from emogene_jax.evaluate.networks import EVERY
 from emogene_jax.evaluate.report import Curves, write_report
 from emogene_jax.folders import write_json, write_text
+from emogene_jax.media.files import VIDEO_ENDS
 from emogene_jax.media.video import (
     iter_frames,
     must_be_whole,
@@ -33,7 +34,6 @@ from emogene_jax.media.video import (
 from emogene_jax.signals import FPS, UserError
 from emogene_jax.train.progress import Progress
 
-ENDS = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".flv"}
 SHOWN = 8  # clips on the page
 PICTURE, STRIP = 256, 8  # px of a video on the page; frames of a strip
 RULES = {
@@ -138,7 +138,7 @@ def find_videos(path: Path) -> dict[str, Path]:
         return {path.stem: path}
     found: dict[str, Path] = {}
     for file in sorted(path.iterdir()):
-        if file.suffix.lower() not in ENDS or file.name.startswith("."):
+        if file.suffix.lower() not in VIDEO_ENDS or file.name.startswith("."):
             continue
         if file.stem in found:
             raise UserError(f"{file}: {found[file.stem].name} has the same name")

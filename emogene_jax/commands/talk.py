@@ -1,13 +1,19 @@
 """What `emogene talk` does: an avatar and speech, silence or another face -> a video."""
 
+import contextlib
+import copy
+import itertools
+import os
+import threading
 import warnings
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 from PIL import Image
 
-from emogene_jax.audio.features import audio_features
+from emogene_jax.audio.features import FRAME, audio_features
 from emogene_jax.audio.load import StoredSound
 from emogene_jax.avatar.file import Avatar, load_avatar
 from emogene_jax.avatar.voice import check_voice
@@ -15,7 +21,11 @@ from emogene_jax.emotion_to_video.render import Renderer
 from emogene_jax.emotions import never_reached
 from emogene_jax.folders import must_unpack_sanely
 from emogene_jax.media.video import write_video
-from emogene_jax.parallel import enable_compilation_cache
+from emogene_jax.parallel import (
+    enable_compilation_cache,
+    host_apart,
+    on_accelerator,
+)
 from emogene_jax.pipeline import (
     Performance,
     perform_idle,
@@ -32,38 +42,88 @@ from emogene_jax.signals import (
     motion_to_landmarks,
 )
 
+MOST_AT_ONCE = 4  # speeches that are rendered side by side
+
 
 def talk(avatar, audio, track, out, seed=0, background=None, landmarks_out=None):
-    """Speech files -> one video each. One file: `out` is the mp4; several: a folder."""
+    """Speech files -> one video each. One file: `out` is the mp4; several: a folder, and
+    hosts share them. While one is listened to or its encoder ends, others are rendered."""
     names = [Path(path).stem for path in audio]
     for name in names:
         if names.count(name) > 1:
             raise UserError(
                 f"{name}: two speeches of this name; their videos would too"
             )
-    spoken = [(path, StoredSound(path)) for path in audio]
-    if len(audio) > 1:
+    index, hosts = host_apart()
+    spoken = [(path, StoredSound(path)) for path in audio[index::hosts]]
+    if not spoken:
+        return
+    several = len(audio) > 1
+    if several:
         Path(out).mkdir(parents=True, exist_ok=True)
     person, picture = open_avatar(avatar), open_background(background)
     renderer = Renderer(person.fields)
-    for path, waveform in spoken:
-        features = audio_features(waveform, person.info["content"])
+    listening, ended = threading.Lock(), threading.Event()
+
+    def say(path, waveform, shown):
+        with listening:  # a network is loaded once
+            features = audio_features(waveform, person.info["content"])
         if late := never_reached(track, len(features.speech)):
             warnings.warn(f"{path}: {late}", stacklevel=1)
         performance = perform_in_stretches(person, features, track, seed)
         if landmarks_out is not None:
             motion = np.concatenate(list(performance.motion))
             performance = performance._replace(motion=motion)
-        target = Path(out) if len(audio) == 1 else Path(out) / f"{Path(path).stem}.mp4"
-        _show(person, renderer, performance, target, path, picture)
+        target = Path(out) / f"{Path(path).stem}.mp4" if several else Path(out)
+        # Its own windows: no frame depends on what else is rendered.
+        alone = copy.copy(renderer)
+        _show(person, alone, performance, target, path, picture, shown)
         _save(landmarks_out, person, performance)
+
+    total = sum(max(1, -(-len(waveform) // FRAME)) for _, waveform in spoken)
+    with _progress(total, out, ended) as shown:
+        if len(spoken) == 1:
+            say(*spoken[0], shown)
+        else:
+            _side_by_side([(say, *each, shown) for each in spoken], ended)
+
+
+def _side_by_side(calls, ended: threading.Event) -> None:
+    """Calls (function, *arguments), some at a time. Where one fails, `ended` is set, by
+    which those that run end as well, and no other begins."""
+    cores = os.cpu_count() or 1
+    # An encoder keeps a few cores busy; a CPU renders one as fast as two.
+    at_once = min(MOST_AT_ONCE, max(2, cores // 4)) if on_accelerator() else 2
+
+    def run(function, *arguments):
+        if ended.is_set():
+            return
+        try:
+            function(*arguments)
+        except CancelledError:
+            pass  # it ended as another failed
+        except BaseException:
+            ended.set()
+            raise
+
+    with ThreadPoolExecutor(at_once) as pool:
+        running = [pool.submit(run, *call) for call in calls]
+        try:
+            for each in running:
+                each.result()
+        except BaseException:  # Ctrl-C, too
+            ended.set()
+            raise
 
 
 def idle(avatar, seconds, out, seed=0, background=None, landmarks_out=None):
     """A video of `seconds` in which the person says nothing, and lives."""
     person, picture = open_avatar(avatar), open_background(background)
-    performance = perform_idle(person, max(1, round(seconds * FPS)), seed)
-    _show(person, Renderer(person.fields), performance, out, None, picture)
+    frames = max(1, round(seconds * FPS))
+    performance = perform_idle(person, frames, seed)
+    with _progress(frames, out) as shown:
+        renderer = Renderer(person.fields)
+        _show(person, renderer, performance, out, None, picture, shown)
     _save(landmarks_out, person, performance)
 
 
@@ -75,7 +135,9 @@ def drive(avatar, source, out, landmarks_out=None, background=None, face_model=N
     else:
         performance, has_sound = _track(source, person, face_model)
         sound = source if has_sound else None
-    _show(person, Renderer(person.fields), performance, out, sound, picture)
+    with _progress(len(performance.pose.rotation), out) as shown:
+        renderer = Renderer(person.fields)
+        _show(person, renderer, performance, out, sound, picture, shown)
     _save(landmarks_out, person, performance)
 
 
@@ -90,23 +152,36 @@ def open_avatar(avatar) -> Avatar:
     return person
 
 
-def _show(person: Avatar, renderer, performance: Performance, out, sound, picture):
+@contextlib.contextmanager
+def _progress(frames: int, out, ended: threading.Event | None = None):
+    """A function to be called after each of so many frames, in any thread; once `ended`,
+    it raises."""
     from emogene_jax.train.progress import Progress
 
+    progress, numbers = Progress(frames, Path(out).name), itertools.count(1)
+    lock = threading.Lock()
+
+    def shown():
+        if ended is not None and ended.is_set():
+            raise CancelledError
+        with lock:
+            progress.update(next(numbers), {})
+
+    yield shown
+    progress.close({})
+
+
+def _show(person, renderer, performance: Performance, out, sound, picture, shown):
     size = person.fields.camera.size
     if picture is not None:
         picture = np.asarray(picture.resize((size, size), Image.LANCZOS))
-    total = len(performance.pose.rotation)
-    progress = Progress(total, Path(out).name)
 
     def frames():
-        shown = renderer.frames(*performance, picture)
-        for number, frame in enumerate(shown, 1):
+        for frame in renderer.frames(*performance, picture):
             yield frame
-            progress.update(number, {})
+            shown()
 
     write_video(out, frames(), sound)
-    progress.close({})
 
 
 def open_background(path):

@@ -1,10 +1,11 @@
 """One clip of a corpus: what is seen and heard in it, and the small file that keeps it.
 
 `extract` works on one clip and knows nothing of others, so that a pool of processes
-(extract.py), a Beam pipeline or a cluster's scheduler may run it in any order. What it
-finds goes into one .npz file beside nothing else, written whole or not at all: whoever
-is killed loses the clips in flight. A clip that can't be used leaves a .skipped file
-with the reason, and is not tried again.
+(extract.py), a Beam pipeline or a cluster's scheduler may run it in any order. It is two
+steps: `notice` needs no accelerator, and `keep` has the content of many clips made at once
+where there is one. What it finds goes into one .npz file beside nothing else, written whole
+or not at all: whoever is killed loses the clips in flight. A clip that can't be used leaves
+a .skipped file with the reason, and is not tried again.
 """
 
 import errno
@@ -17,8 +18,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emogene_jax.audio.features import audio_features, fitted
+from emogene_jax.audio.features import contents, fitted
 from emogene_jax.audio.load import load_audio
+from emogene_jax.audio.pitch import pitch
+from emogene_jax.audio.silence import speech_frames
 from emogene_jax.audio_to_motion.offset import estimate, moved
 from emogene_jax.corpora.clock import Clock
 from emogene_jax.corpora.watch import Seen, watch
@@ -77,12 +80,29 @@ class Outcome(NamedTuple):
     new: bool = True  # False: it had been done before
 
 
+class Noticed(NamedTuple):
+    """A clip of which all is found but the content of its sound."""
+
+    path: str
+    waveform: np.ndarray  # [640 T], of which the content is to be made
+    arrays: dict[str, np.ndarray]  # ARRAYS without the content
+    told: str | None
+    clock: Clock
+
+
 def extract(task: Task, job: Job) -> Outcome:
     """Leaves a file in `job.out` for the clip, unless one is there already.
 
     Raises:
       OSError: of the machine (a full disk), never of the clip.
     """
+    noticed = notice(task, job)
+    return noticed if isinstance(noticed, Outcome) else keep([noticed], job)[0]
+
+
+def notice(task: Task, job: Job) -> Noticed | Outcome:
+    """The first step: what is seen and heard in the clip; or what came of it, where it was
+    done before or can't be used. Raises as `extract` does."""
     if kept(job.out, task.path, DONE).is_file():
         return Outcome(task.path, new=False)
     skipped = kept(job.out, task.path, SKIPPED)
@@ -90,16 +110,51 @@ def extract(task: Task, job: Job) -> Outcome:
         return Outcome(task.path, skipped.read_text(encoding="utf-8"), new=False)
     clock = Clock()
     try:
-        arrays, told = _see_and_hear(task, job, clock)
+        return _see_and_hear(task, job, clock)
     except Exception as error:
-        if isinstance(error, MemoryError) or getattr(error, "errno", 0) in _MACHINE:
-            raise
-        reason = _reason(error, job.corpus)
-        skip(job.out, task.path, reason)
-        return Outcome(task.path, reason)
-    _write(kept(job.out, task.path, DONE), lambda file: np.savez(file, **arrays))
+        return _skipped(task.path, job, error)
+
+
+def keep(noticed: list[Noticed], job: Job) -> list[Outcome]:
+    """The second step: leaves the files of clips, their content made together. Raises as
+    `extract` does."""
+    clock = Clock()
+    try:
+        with clock.stage("features"):
+            made = contents([clip.waveform for clip in noticed], job.content)
+    except Exception as error:
+        if len(noticed) > 1:  # which of them is it?
+            return [keep([clip], job)[0] for clip in noticed]
+        return [_skipped(noticed[0].path, job, error)]
+    for clip in noticed:
+        for mine, its in zip(clip.clock.seconds(), clock.seconds(), strict=True):
+            mine["features"] += its["features"] / len(noticed)
+    return [_keep(*each, job) for each in zip(noticed, made, strict=True)]
+
+
+def _keep(clip: Noticed, content: np.ndarray, job: Job) -> Outcome:
+    found = clip.arrays | {"content": np.asarray(content, ARRAYS["content"])}
+    arrays = {name: found[name] for name in ARRAYS}
+    bad = [
+        name
+        for name, array in arrays.items()
+        if array.dtype.kind == "f" and not np.isfinite(array).all()
+    ]
+    if bad:
+        told = f"{clip.path}: {', '.join(bad)} with values that are not finite"
+        return _skipped(clip.path, job, UserError(told))
+    _write(kept(job.out, clip.path, DONE), lambda file: np.savez(file, **arrays))
     seconds = len(arrays["found"]) / FPS
-    return Outcome(task.path, None, told, seconds, clock.wall, clock.processor)
+    return Outcome(clip.path, None, clip.told, seconds, *clip.clock.seconds())
+
+
+def _skipped(path: str, job: Job, error: Exception) -> Outcome:
+    """Notes that the clip can't be used; if that is the machine's fault, raises it."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", 0) in _MACHINE:
+        raise error
+    reason = _reason(error, job.corpus)
+    skip(job.out, path, reason)
+    return Outcome(path, reason)
 
 
 def read_extraction(out) -> dict:
@@ -174,8 +229,7 @@ def seen_before(out, path: str) -> Seen:
     return Seen(clip["landmarks"], clip["found"], pose, camera, fps)
 
 
-def _see_and_hear(task: Task, job: Job, clock: Clock):
-    """(ARRAYS of the clip, what people should know of it or None)."""
+def _see_and_hear(task: Task, job: Job, clock: Clock) -> Noticed:
     video = Path(job.corpus) / task.path
     with clock.stage("decode"):
         own_sound = video_info(video)["sound"]
@@ -194,19 +248,16 @@ def _see_and_hear(task: Task, job: Job, clock: Clock):
         waveform = fitted(waveform, len(seen.found))
         offset = estimate(waveform, seen.landmarks)
         late = offset.correction(job.late_from) if offset else 0
-        heard = audio_features(moved(waveform, late), job.content)
-    found = seen._asdict() | seen.pose._asdict() | heard._asdict()
+        waveform = moved(waveform, late)
+        heard = {"f0": pitch(waveform, 2 * len(seen.found))}
+        heard |= {"speech": speech_frames(waveform)}
+    found = seen._asdict() | seen.pose._asdict() | heard
     found |= {"source_fps": seen.fps, "camera": tuple(seen.camera)}
     found |= {"sound_offset": late}
-    arrays = {name: np.asarray(found[name], dtype) for name, dtype in ARRAYS.items()}
-    bad = [
-        name
-        for name, array in arrays.items()
-        if array.dtype.kind == "f" and not np.isfinite(array).all()
-    ]
-    if bad:
-        raise UserError(f"{video}: {', '.join(bad)} with values that are not finite")
-    return arrays, offset and offset.told()
+    # Of NumPy: they may go to another process.
+    told = ((name, ARRAYS[name]) for name in ARRAYS if name != "content")
+    arrays = {name: np.asarray(found[name], dtype) for name, dtype in told}
+    return Noticed(task.path, waveform, arrays, offset and offset.told(), clock)
 
 
 def _reason(error: Exception, corpus: str) -> str:

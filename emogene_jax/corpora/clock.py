@@ -39,6 +39,10 @@ class Clock:
                 return
             yield item
 
+    def seconds(self) -> tuple[dict, dict]:
+        """`wall` and `processor`."""
+        return self.wall, self.processor
+
     def _count(self) -> None:
         now, stage = _now(), self._stages[-1]
         if stage is not None:

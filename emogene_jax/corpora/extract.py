@@ -8,6 +8,10 @@ its FOLDER must look. Each clip becomes a small file in DIR/clips (clips.py); a 
 run does what the first left undone. Then TFDS records are written into DIR/records.
 DIR/skipped.tsv names the clips that could not be used, with reasons.
 
+On a CPU each process does all of a clip. Where there are accelerators, processes leave to
+this one what a network makes of a clip's sound: it alone has the devices, and gives each
+of them ten minutes of sound at once.
+
 `--beam` runs the same function as an Apache Beam pipeline; further arguments
 (`--runner=…`) are that pipeline's. FOLDER and DIR are then on storage that all its
 workers see. This is no command of `emogene`, since only who has a corpus needs it.
@@ -32,18 +36,21 @@ import numpy as np
 from emogene_jax.arguments import must_be_writable, must_exist
 from emogene_jax.audio.features import (
     audio_features,
+    batched,
     choose_content,
     same_content,
 )
 from emogene_jax.corpora import clips
-from emogene_jax.corpora.clips import Job, Outcome, Task
+from emogene_jax.corpora.clips import Job, Noticed, Outcome, Task
 from emogene_jax.corpora.corpus import Corpus, find_clips
 from emogene_jax.corpora.watch import try_out
 from emogene_jax.folders import write_json
+from emogene_jax.parallel import device_count
 from emogene_jax.signals import SAMPLE_RATE, UserError
 from emogene_jax.train.progress import Progress
 
 CORPORA = ("voxceleb2", "mead", "crema_d", "portrait_videos")
+_AT_ONCE = 600  # s of sound whose content a device is asked for at once
 _WAITING = 2  # clips handed to each process: it never idles, and few are lost
 
 
@@ -145,27 +152,45 @@ def run_pool(todo: list[Task], job: Job, workers: int, tally: Tally) -> None:
         shown = {"x real time": tally.real_time(), "skipped": tally.skipped}
         progress.update(done, shown)
 
+    waiting = []  # for their content
+
+    def take(found: Noticed | Outcome) -> None:
+        if isinstance(found, Outcome):
+            count(found)
+            return
+        waiting.append(found)
+        seconds = sum(len(clip.waveform) for clip in waiting) / SAMPLE_RATE
+        if seconds >= _AT_ONCE * device_count():
+            keep()
+
+    def keep() -> None:
+        for outcome in clips.keep(waiting, job) if waiting else ():
+            count(outcome)
+        waiting.clear()
+
     left = iter(todo)
-    while suspects := _run(left, job, workers, count):
-        _run_alone(suspects, job, count)
+    while suspects := _run(left, job, workers, take):
+        _run_alone(suspects, job, take)
+    keep()
     progress.close({"x real time": tally.real_time(), "skipped": tally.skipped})
 
 
-def _run_alone(suspects: list[Task], job: Job, count) -> None:
+def _run_alone(suspects: list[Task], job: Job, take) -> None:
     """Extracts the clips of which one has killed a process, one after another, and
     skips those that do it again."""
     while suspects:
         left = iter(suspects)
-        suspects = [*_run(left, job, 1, count), *left]
+        suspects = [*_run(left, job, 1, take), *left]
         for task in suspects[:1]:  # one process takes them in order: it was the first
             reason = "the process that read it died, twice"
             clips.skip(job.out, task.path, reason)
-            count(Outcome(task.path, reason))
+            take(Outcome(task.path, reason))
             suspects.remove(task)
 
 
-def _run(left: Iterator[Task], job: Job, workers: int, count) -> list[Task]:
-    """Counts outcomes until none is left; or the tasks of a pool that broke."""
+def _run(left: Iterator[Task], job: Job, workers: int, take) -> list[Task]:
+    """Takes what is found until none is left; or the tasks of a pool that broke."""
+    work = clips.notice if batched(job.content) else clips.extract
     # Spawned, not forked: JAX's threads would not live on in a fork.
     context = multiprocessing.get_context("spawn")
     with (
@@ -179,13 +204,13 @@ def _run(left: Iterator[Task], job: Job, workers: int, count) -> list[Task]:
             while True:
                 for task in left:
                     flying[task] = None  # first: what can't be submitted is not lost
-                    running[pool.submit(clips.extract, task, job)] = task
+                    running[pool.submit(work, task, job)] = task
                     if len(running) >= _WAITING * workers:
                         break
                 if not running:
                     return []
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    count(future.result())
+                    take(future.result())
                     del flying[running.pop(future)]
         except BrokenProcessPool:
             return list(flying)
@@ -197,20 +222,16 @@ def _run(left: Iterator[Task], job: Job, workers: int, count) -> list[Task]:
 @contextlib.contextmanager
 def _many_on_one_machine():
     """Processes that start in here leave room for one another: one thread each for
-    linear algebra (there are as many of them as cores), and no more of a GPU's memory
-    than they use."""
-    wanted = {
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-    }
-    added = {name: wanted[name] for name in wanted if name not in os.environ}
-    os.environ.update(added)
+    linear algebra (there are as many of them as cores), and no accelerator."""
+    before = dict(os.environ)
+    threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    os.environ.update(threads | before | {"JAX_PLATFORMS": "cpu"})
     try:
         yield
     finally:
-        for name in added:
+        for name in (*threads, "JAX_PLATFORMS"):
             del os.environ[name]
+        os.environ.update(before)
 
 
 def _start_worker() -> None:

@@ -15,10 +15,11 @@ import re
 from emogene_jax.corpora.corpus import NO_SENTENCE, UNKNOWN, Corpus, Labels
 from emogene_jax.corpora.records import CorpusRecords
 from emogene_jax.emotions import ALIASES
+from emogene_jax.media.files import VIDEO_ENDS
 
 _PATH = re.compile(
     r"(train|validation|test)/([^/]+)/(?:([^/]+)/)?[^/]+"
-    r"\.(?:mp4|mov|mkv|avi|webm|m4v|mpg|mpeg|ts|flv)",
+    rf"(?:{'|'.join(map(re.escape, VIDEO_ENDS))})",
     re.IGNORECASE,
 )
 

@@ -23,6 +23,7 @@ from emogene_jax.parallel import (
     device_count,
     mesh,
     on_accelerator,
+    own_share,
     replicate,
     shard_batch,
 )
@@ -114,9 +115,8 @@ class Renderer:
                 )
                 rows = of_stretch + done
                 each = (*told, rotation, translation, corner)
-                batch = shard_batch(
-                    (conditions[of_stretch], *(part[rows] for part in each))
-                )
+                batch = (conditions[of_stretch], *(part[rows] for part in each))
+                batch = shard_batch(own_share(batch))
                 ready = self._render(side)(self._rig, self._trained, behind, *batch)
                 yield ready, count
             done += len(stretch)
@@ -137,9 +137,9 @@ class Renderer:
         low, high = places.min(1), places.max(1)
         side = int(np.ceil((high - low).max())) + 2
         # In steps, and never less than before, so that few shapes are ever compiled.
-        self._side = max(self._side, min(size, -(-side // 8) * 8))
-        corner = np.round((low + high - self._side) / 2).astype(np.int32)
-        return np.clip(corner, 0, size - self._side), self._side
+        side = self._side = max(self._side, min(size, -(-side // 8) * 8))
+        corner = np.round((low + high - side) / 2).astype(np.int32)
+        return np.clip(corner, 0, size - side), side
 
     def _render(self, side):
         return program(self.fields, side)

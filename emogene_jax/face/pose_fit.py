@@ -17,6 +17,9 @@ from emogene_jax.signals import Camera, Pose
 _NOISE_CM = 0.03  # what the tracker's points scatter, on the face
 _DEPTH_PRIOR_CM = 0.3  # how far a point's depth may be from the first guess
 _AT_ONCE = 1000  # frames
+# In 33 clips, up to 31 degrees from the front, no frame seen misses its face by more
+# than 0.61 cm rms; turned so far that the tracker is about to lose it, by .6 to 1.1.
+_ASIDE, _MISFIT = 45.0, 0.75  # degrees, cm
 _INDEPENDENT = 20  # frames in a row share their noise: one in 20 counts
 
 
@@ -247,6 +250,21 @@ def smooth_pose(pose: Pose, middle: np.ndarray) -> Pose:
     place = gaussian_filter1d(centre[:, :2] / centre[:, 2:], 0.5, axis=0)
     centre = np.concatenate([place * depth[:, None], depth[:, None]], 1)
     return Pose(rotation, centre - rotation @ middle)
+
+
+def seen_aside(tracked: np.ndarray, canonical: np.ndarray) -> np.ndarray:
+    """[T] bool: whether faces tracked at [T, 478, 3] px (fit_head's) are seen so much from
+    a side that half of them is a guess, or are no face's shape; canonical [468, 3] cm."""
+    stable, found = np.array(lm.STABLE), []
+    for part in _stretches(len(tracked)):
+        upright = tracked[part][:, stable] * [1.0, -1.0, -1.0]
+        wanted = np.broadcast_to(canonical[stable], upright.shape)
+        scale, rotation, shift = similarity(upright, wanted)
+        placed = scale[:, None, None] * (upright @ np.swapaxes(rotation, 1, 2))
+        missed = ((placed + shift[:, None] - wanted) ** 2).sum(-1).mean(-1)
+        aside = rotation[:, 2, 2] < np.cos(np.radians(_ASIDE))
+        found.append(aside | (missed > _MISFIT**2))
+    return np.concatenate(found)
 
 
 def away(pose: Pose, shot: np.ndarray) -> Pose:

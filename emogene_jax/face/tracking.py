@@ -231,7 +231,7 @@ def track_video(
             "the larger one is taken",
             stacklevel=2,
         )
-    return Track(_fill(points, found), found, seen, np.array(scores), names)
+    return Track(filled(points, found), found, seen, np.array(scores), names)
 
 
 def _chosen(faces: list[np.ndarray], place: np.ndarray | None) -> int | None:
@@ -246,9 +246,9 @@ def _chosen(faces: list[np.ndarray], place: np.ndarray | None) -> int | None:
     return int(ways.argmin()) if ways.min() < 1 else None
 
 
-def _fill(points: np.ndarray, found: np.ndarray) -> np.ndarray:
+def filled(points: np.ndarray, found: np.ndarray) -> np.ndarray:
     """Points [T, P, D] with the frames that are not found interpolated in time."""
-    if found.all():
+    if found.all() or found.sum() < 2:
         return points
     at, flat = np.arange(len(points)), points.reshape(len(points), -1)
     known = np.flatnonzero(found)

@@ -12,6 +12,11 @@ import av
 
 from emogene_jax.signals import FPS, UserError
 
+# How files end that are taken for videos where a folder is named, and not the file.
+VIDEO_ENDS = (
+    *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".flv", ".wmv"),
+    *(".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".ogv"),
+)
 MOST = 3600  # s that time stamps may lie apart: more, and they are broken
 _LISTS = {"hls", "concat", "dash", "sdp", "imf"}
 _FASTEST = 480  # fps: more are the ticks of a clock, not a rate

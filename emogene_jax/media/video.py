@@ -20,13 +20,14 @@ import numpy as np
 
 from emogene_jax.media import files as media
 from emogene_jax.media import screen
+from emogene_jax.media.encoder import add_h264
 from emogene_jax.media.provenance import SYNTHETIC_TAGS, can_sign, sign
 from emogene_jax.media.sound import heard
+from emogene_jax.media.stretch import ALL, BACK, at_25, can_wait, decoded
 from emogene_jax.media.tone import is_high_range
 from emogene_jax.signals import FPS, SAMPLE_RATE, UserError
 
 _SOUND_RATE = 48_000  # Hz of the AAC track
-_BACK = 0.5  # s by which a time stamp may lie before the last one
 
 
 @contextlib.contextmanager
@@ -127,29 +128,28 @@ def must_be_whole(path) -> None:
 
 
 def _timed_frames(
-    container, path, whole: bool = True
+    container, path, whole: bool = True, first: int = 0
 ) -> Iterator[tuple[Fraction, Fraction, av.VideoFrame]]:
-    """(start, duration, frame) of every decodable frame; where some lack, UserError or,
-    if it need not be whole, a warning."""
+    """(start, duration, frame) of every decodable frame, or at least of the first one and
+    of those from the `first` at 25 fps on; where some lack, UserError or, if it need not
+    be whole, a warning."""
     stream = media.picture_of(container)
     stream.thread_type = "AUTO"
     step = 1 / media.rate_of(stream)
-    earlier, previous, count = None, None, 0
+    earlier, previous, count, waits = None, None, 0, 0
     lacking = functools.partial(_lacking, path=path, whole=whole)
 
-    def decoded():
-        for packet in media.packets(container, stream, lacking):
-            yield from packet.decode()
-
     try:
-        for frame in screen.whole_pictures(decoded()):
+        waits = can_wait(path, first) if first else 0
+        packets = media.packets(container, stream, lacking)
+        for frame in screen.whole_pictures(decoded(stream, packets, waits)):
             if frame.pts is None:
                 time = count * step
             else:
                 time = frame.pts * frame.time_base
             if earlier is None:
                 earlier = time
-            elif not -_BACK < time - earlier - previous < media.MOST:
+            elif not -BACK < time - earlier - previous < media.MOST + first / FPS:
                 now = float(previous + step)
                 warnings.warn(
                     f"{path}: its clock begins anew at {now:.1f} s: taken for one "
@@ -164,7 +164,7 @@ def _timed_frames(
         what = f"damaged after {count} frames ({_reason(error)})"
         _lacking(what, path, whole or not count)
     else:
-        media.must_be_most(count, stream, lacking)
+        media.must_be_most(count + waits, stream, lacking)
     if count == 0:
         raise UserError(f"{path}: 0 frames decoded, expected a video")
 
@@ -175,31 +175,28 @@ def _lacking(what: str, path, whole: bool) -> None:
     warnings.warn(f"{path}: {what}: they are used", stacklevel=4)
 
 
-def iter_frames(path, whole: bool = True) -> Iterator[np.ndarray]:
+def iter_frames(path, whole: bool = True, part: slice = ALL) -> Iterator[np.ndarray]:
     """The frames [H, W, 3] uint8 of a clip at 25 fps, upright, one after the other.
 
     Frame k is the source's picture nearest to k / 25 s: a clip of 25 fps comes out as it
     is, others drop or repeat pictures. UserError where the file is no whole video: what
     is learned from half a file is half a person, and nobody would notice. Where a clip
     is only looked at (whole=False), what can be decoded of it will do, with a warning.
+
+    part: the frames that are wanted (stretch.py). What lies before is hardly decoded, what
+    lies behind not read.
     """
     with _open_to_read(path) as container:
-        number, previous = 0, None
-        shown = screen.Screen(media.picture_of(container), path)
-        for time, duration, frame in _timed_frames(container, path, whole):
-            if previous is not None:
-                middle = (previous[0] + time) / 2
-                picture = None
-                while Fraction(number, FPS) <= middle:
-                    if picture is None:
-                        picture = shown(previous[2])
-                    yield picture
-                    number += 1
-            previous = (time, duration, frame)
-        picture = shown(previous[2])
-        while Fraction(2 * number + 1, 2 * FPS) <= previous[0] + previous[1]:
-            yield picture
-            number += 1
+        shown, last = screen.Screen(media.picture_of(container), path), None
+        for number, frame in at_25(_timed_frames(container, path, whole, part.start)):
+            if part.stop is not None and number >= part.stop:
+                return
+            if 0 < number < part.start:
+                continue
+            if frame is not last:
+                picture, last = shown(frame), frame  # the first says how large all are
+            if number >= part.start:
+                yield picture
 
 
 def read_video(path) -> tuple[np.ndarray, float]:
@@ -345,19 +342,16 @@ def write_video(
             options={"movflags": "+faststart+use_metadata_tags"},
         ) as container:
             container.metadata.update(SYNTHETIC_TAGS | (tags or {}))
-            picture = container.add_stream("libx264", rate=FPS)
-            picture.pix_fmt = "yuv420p"
-            # Said, or players take a large picture for BT.709.
-            picture.codec_context.colorspace = screen.BT601
-            picture.options = {"crf": "17", "preset": "veryfast"}
-            track = container.add_stream("aac", rate=_SOUND_RATE, layout="stereo")
-            track.bit_rate = 160_000
-            source = _Sound(sound, rate)
+            picture, source = None, _Sound(sound, rate)
             for number, frame in enumerate(arriving):
                 odd = [(0, side % 2) for side in frame.shape[:2]]
                 frame = np.pad(frame, [*odd, (0, 0)], mode="edge")
-                if number == 0:
-                    picture.height, picture.width = frame.shape[:2]
+                if picture is None:
+                    picture = add_h264(container, frame.shape[1], frame.shape[0])
+                    track = container.add_stream(
+                        "aac", rate=_SOUND_RATE, layout="stereo"
+                    )
+                    track.bit_rate = 160_000
                 image = av.VideoFrame.from_ndarray(frame, format="rgb24")
                 container.mux(picture.encode(image))
                 block = av.AudioFrame.from_ndarray(
@@ -366,8 +360,9 @@ def write_video(
                 block.sample_rate = _SOUND_RATE
                 block.pts = number * (_SOUND_RATE // FPS)
                 container.mux(track.encode(block))
-            container.mux(picture.encode(None))
-            container.mux(track.encode(None))
+            if picture is not None:
+                container.mux(picture.encode(None))
+                container.mux(track.encode(None))
 
     return _write(path, frames, encode, can_sign())
 

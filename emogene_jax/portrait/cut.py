@@ -1,4 +1,7 @@
-"""Parts of a prepared portrait: what is learned from, and the end that is held out."""
+"""Parts of a portrait: stretches that show a face, what is learned from, and the end that
+is held out."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -8,6 +11,37 @@ from emogene_jax.signals import FPS, Pose, UserError
 
 LONGEST_HOLDOUT = 20.0  # seconds, where nothing else is asked for
 SHORTEST_TRAINING = 2.0  # seconds
+SHORTEST_PART = 10  # frames with a face, that are worth having
+_LONGEST_GAP = 5  # frames without one, that are interpolated
+
+
+def faced_parts(
+    found: np.ndarray, cuts: np.ndarray, lengths: Sequence[int]
+) -> list[tuple[int, int, int]]:
+    """(clip, first frame, last + 1), counted through all clips, of the stretches in which a
+    face was found [T] but for a few frames, and no cut [T] lies (the first frame of another
+    shot). A title or somebody who leaves is no part of a portrait, and never a face between
+    two others."""
+    parts, begin = [], 0
+    for clip, length in enumerate(lengths):
+        seen = found[begin : begin + length]
+        edges = np.flatnonzero(np.diff(np.r_[True, seen, True].astype(int)))
+        gaps = edges.reshape(-1, 2)[np.diff(edges.reshape(-1, 2))[:, 0] > _LONGEST_GAP]
+        other = np.flatnonzero(cuts[begin : begin + length])
+        ends = [*map(tuple, gaps), *((cut, cut) for cut in other), (length, length)]
+        first = 0
+        for lost, again in sorted(ends):
+            parts.append((clip, begin + int(first), begin + int(lost)))
+            first = max(first, again)
+        begin += length
+    return [part for part in parts if part[2] - part[1] >= SHORTEST_PART]
+
+
+def left_out(parts: Sequence[tuple[int, int]], length: int) -> list[tuple[int, int]]:
+    """[(first, last + 1)] of a clip's frames that are in none of its parts."""
+    edges = [0, *(edge for part in parts for edge in part), length]
+    gaps = zip(edges[::2], edges[1::2], strict=True)
+    return [(first, stop) for first, stop in gaps if stop > first]
 
 
 def held_out(frames: int, seconds: float | None) -> int:
@@ -28,6 +62,19 @@ def held_out(frames: int, seconds: float | None) -> int:
             f"expected at least {SHORTEST_TRAINING} s to be left to learn from"
         )
     return held
+
+
+def learned_from(frames: int, seconds: float | None, calm: int) -> int:
+    """How many of so many frames may be learned from: but for those held_out. Where nobody
+    asks for seconds to be held out, of a few frames all; and of the `calm` ones, the
+    neutral end of takes with emotions, a half: emotions are learned against them."""
+    try:
+        held = held_out(frames, seconds)
+    except UserError:
+        if seconds is not None:
+            raise
+        held = 0
+    return frames - (held if seconds is not None else min(held, calm // 2))
 
 
 def held_of(portrait: Portrait, seconds: float | None) -> int:

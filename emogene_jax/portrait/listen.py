@@ -9,20 +9,26 @@ import numpy as np
 from emogene_jax.audio.features import FRAME, audio_features, fitted
 from emogene_jax.audio.load import StoredSound
 from emogene_jax.audio_to_motion.offset import estimate, moved
+from emogene_jax.media.stretch import ALL
 from emogene_jax.signals import FPS
 
 _ENDS_EARLY = 1.0  # s before the picture does, from which on it is said
 
 
-def load_sounds(files: Sequence[Path], looks: Sequence[dict], say: Callable) -> dict:
-    """{file: its StoredSound} of those that have any. Damage is told here, before anything
-    takes long; a sound that ends before its picture is said."""
+def load_sounds(
+    files: Sequence[Path], looks: Sequence[dict], say: Callable, part: slice = ALL
+) -> dict:
+    """{file: its StoredSound} of those that have any, or of a part of their frames. Damage
+    is told here, before anything takes long; a sound that ends before its picture is said.
+    """
     sounds = {}
+    samples = slice(part.start * FRAME, part.stop and part.stop * FRAME)
     for file, look in zip(files, looks, strict=True):
         if not look["sound"]:
             continue
-        sounds[file] = StoredSound(file)
-        if told := ends_early(len(sounds[file]), look["seconds"]):
+        sounds[file] = StoredSound(file, samples)
+        heard = part.start * FRAME + len(sounds[file])
+        if told := ends_early(heard, part.start / FPS + look["seconds"]):
             say(f"{file}: {told}")
     return sounds
 
@@ -43,7 +49,7 @@ def listen(clips, sounds: dict, landmarks, content: dict, sound_offset, say) -> 
         landmarks: [T, 68, 3] of the frames that may be learned from.
         sound_offset: frames; None = found out.
     """
-    waveforms = [_part(sounds.get(c.file), c.first, c.length) for c in clips]
+    waveforms = [_heard(sounds, clip) for clip in clips]
     each = np.split(landmarks, np.cumsum([clip.length for clip in clips])[:-1])
     late = _late([clip.file for clip in clips], waveforms, each, sound_offset, say)
     waveforms = list(map(moved, waveforms, late))
@@ -66,18 +72,17 @@ def say_late(clips, sounds: dict, landmarks, say: Callable) -> None:
     longest = int(np.argmax([clip.length for clip in clips]))
     each = np.split(landmarks, np.cumsum([clip.length for clip in clips])[:-1])
     clip = clips[longest]
-    found = estimate(
-        _part(sounds.get(clip.file), clip.first, clip.length), each[longest]
-    )
+    found = estimate(_heard(sounds, clip), each[longest])
     if found and (told := found.told("kept so")):
         say(f"{clip.file}: {told}")
 
 
-def _part(sound: StoredSound | None, first: int, length: int) -> np.ndarray:
-    """So many frames of a sound from the first on, silent where there is none."""
+def _heard(sounds: dict, clip) -> np.ndarray:
+    """The sound of a clip's frames, silent where there is none."""
+    sound, first = sounds.get(clip.file), clip.first - clip.look["first"]
     if sound is None:
-        return np.zeros(length * FRAME, np.float32)
-    return fitted(sound[first * FRAME : (first + length) * FRAME], length)
+        return np.zeros(clip.length * FRAME, np.float32)
+    return fitted(sound[first * FRAME : (first + clip.length) * FRAME], clip.length)
 
 
 def _late(files, waveforms, landmarks, given: int | None, say) -> list[int]:

@@ -1,5 +1,5 @@
-"""The first look at portrait videos: what was given, what to expect of it, and which of
-their frames show a face, and where."""
+"""The first look at portrait videos: what was given, what to expect of it, and where
+in them a face is."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,10 @@ from scipy.ndimage import laplace
 
 from emogene_jax.emotions import emotion_of
 from emogene_jax.face.tracking import face_height, open_tracker
+from emogene_jax.media.files import VIDEO_ENDS
+from emogene_jax.media.stretch import ALL, stretch_of
 from emogene_jax.media.video import iter_frames, video_info
+from emogene_jax.portrait.cut import SHORTEST_PART
 from emogene_jax.signals import FPS, UserError
 
 _SAMPLES = 24  # frames looked at
@@ -23,14 +26,11 @@ _LEAST_TILE = 320  # px: smaller pictures are looked at as a whole
 _BLOCKS = 16  # a side, by which two pictures are compared
 _CODING = 0.03  # of its contrast: the same picture, coded again, differs by no more
 _OTHER = 24  # grey levels by which the usual block of another shot differs
-_LONGEST_GAP = 5  # frames without a face, that are interpolated
-_SHORTEST_PART = 10  # frames with one, that are worth having
 _VIEW = 2.0  # side of the automatic crop, in heights of the face
 _USUAL = (
     0.35,
     0.68,
 )  # face heights over the side at which a square clip stays as it is
-_VIDEO_ENDS = {".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts"}
 
 
 def find_videos(paths: Sequence) -> list[Path]:
@@ -41,7 +41,7 @@ def find_videos(paths: Sequence) -> list[Path]:
     found = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = [f for f in path.rglob("*") if f.suffix.lower() in _VIDEO_ENDS]
+            inside = [f for f in path.rglob("*") if f.suffix.lower() in VIDEO_ENDS]
             inside.sort(key=lambda file: (emotion_of(file) == "neutral", file))
             if not inside:
                 raise UserError(f"{path}: no video in this folder, expected some")
@@ -53,18 +53,34 @@ def find_videos(paths: Sequence) -> list[Path]:
     return found
 
 
-def first_look(path, model, crop="auto") -> dict:
+def part_of(files: list[Path], times: tuple | None) -> slice:
+    """The frames that are used of a file, between times (begin, end or None) in s; None =
+    all, of several files, too.
+
+    Raises:
+        UserError: times that are not in it, or several files.
+    """
+    if times is None:
+        return ALL
+    if len(files) > 1:
+        raise UserError(f"--from and --to go with one video, found {len(files)}")
+    return stretch_of(files[0], times, video_info(files[0])["seconds"])
+
+
+def first_look(path, model, crop="auto", part: slice = ALL) -> dict:
     """Facts of a clip: its video_info, with the `frames` that there are at 25 fps and their
-    `seconds`, the `cuts` (s) at which all of the picture changes, the share of pictures
-    that stand `still`, `faces` (most seen at once), `people` (who are there one after the
-    other, or at once), and of the one who is there most: `face` (share of frames with it),
+    `seconds`, which of the file's they are (`first`, `stop` or None: to its end), the
+    `cuts` (s in the file) at which all of the picture changes, the share of pictures that
+    stand `still`, `faces` (most seen at once), `people` (who are there one after the other,
+    or at once), and of the one who is there most: `face` (share of frames with it),
     `face_size` (px, forehead to chin), `blur` (px-scale detail of the face; below 1.5 is
     soft), `covered` (share of faces with something over mouth or chin), `boxes` (of the
-    faces looked at: [frame, left, top, right, bottom], px); and `camera_movement` (px
-    between the picture's upper corners over the clip).
+    faces looked at: [frame, left, top, right, bottom], px); and of the picture's upper
+    corners over the clip `camera_movement` (px) and `background_change` (grey levels).
 
     crop: (left, top, side) px in which alone faces are looked for; else anywhere, small
     ones in large pictures too.
+    part: of the file's frames (media.stretch), that is a clip of its own.
 
     Raises:
         UserError: nothing moves in it, or a face is in less than half of it.
@@ -75,12 +91,12 @@ def first_look(path, model, crop="auto") -> dict:
         _must_lie_inside(crop, info, path)
         regions = [(*crop, crop[2])]
     with open_tracker(model) as track:
-        expected = int(info["seconds"] * FPS)
-        watched = _watch(path, track, regions, expected)
+        expected = len(range(*part.indices(int(info["seconds"] * FPS))))
+        watched = _watch(path, track, regions, expected, part)
         if watched.frames < expected // 2:  # a file that is wrong about its length
-            watched = _watch(path, track, regions, watched.frames)
+            watched = _watch(path, track, regions, watched.frames, part)
     seen, frames = watched.seen, watched.frames
-    if frames - watched.still < _SHORTEST_PART:
+    if frames - watched.still < SHORTEST_PART:
         raise UserError(
             f"{path}: {frames - watched.still} different of {frames} pictures, expected a "
             "video of somebody who speaks"
@@ -93,20 +109,22 @@ def first_look(path, model, crop="auto") -> dict:
             "person's face in most of them"
         )
     boxes = [[face.frame, *face.box.tolist()] for face in most]
-    heights = [bottom - top for _, _, top, _, bottom in boxes]
     return info | {
         "file": Path(path).name,
         "frames": frames,
         "seconds": frames / FPS,
+        "first": part.start,
+        "stop": part.stop,
         "cuts": watched.cuts,
         "still": round(watched.still / frames, 3),
         "faces": max(map(len, seen)),
         "people": sum(len(faces) > 1 for faces in people),
         "face": round(len(most) / len(seen), 3),
-        "face_size": round(float(np.median(heights)), 1),
+        "face_size": round(float(np.median([box[4] - box[2] for box in boxes])), 1),
         "blur": round(float(np.median([face.detail for face in most])), 2),
         "covered": round(float(np.mean([face.covered for face in most])), 2),
         "camera_movement": round(_movement(np.array(watched.corners)), 2),
+        "background_change": round(_change(np.array(watched.corners)), 1),
         "boxes": boxes,
     }
 
@@ -121,16 +139,16 @@ class _Watched(NamedTuple):
     frames: int
 
 
-def _watch(path, track, regions: list, expected: int) -> _Watched:
+def _watch(path, track, regions: list, expected: int, part: slice) -> _Watched:
     """Looks through a clip of about so many frames, at some of them for faces."""
-    every, still = max(1, expected // _SAMPLES), 0
+    every, still, number = max(1, expected // _SAMPLES), 0, -1
     seen, corners, cuts, before = [], [], [], None
-    for number, frame in enumerate(iter_frames(path)):
+    for number, frame in enumerate(iter_frames(path, part=part)):
         if before is not None:
             if _same(before, frame):
                 still += 1
             elif is_cut(before, frame):
-                cuts.append(number / FPS)
+                cuts.append((part.start + number) / FPS)
         before = frame
         if number % every:
             continue
@@ -244,6 +262,12 @@ def _movement(corners: np.ndarray) -> float:
     return float(np.median(np.linalg.norm(shifts, axis=1)))
 
 
+def _change(corners: np.ndarray) -> float:
+    """How far in grey levels corner pictures [N, 2, n, n] are from the usual one, in the
+    more lively corner."""
+    return float(np.abs(corners - np.median(corners, 0)).mean((0, 2, 3)).max())
+
+
 def _detail(frame: np.ndarray, box: np.ndarray) -> float:
     left, top, right, bottom = np.clip(box, 0, None).astype(int)
     face = frame[top:bottom, left:right].astype(np.float32).mean(-1)
@@ -296,35 +320,6 @@ def _blocks(picture: np.ndarray) -> np.ndarray:
     whole = picture[: height * _BLOCKS, : width * _BLOCKS]
     parts = whole.reshape(_BLOCKS, height, _BLOCKS, width, 3)
     return parts[:, :: height // 4 or 1, :, :: width // 4 or 1].mean((1, 3))
-
-
-def faced_parts(
-    found: np.ndarray, cuts: np.ndarray, lengths: Sequence[int]
-) -> list[tuple[int, int, int]]:
-    """(clip, first frame, last + 1), counted through all clips, of the stretches in which a
-    face was found [T] but for a few frames, and no cut [T] lies (the first frame of another
-    shot). A title or somebody who leaves is no part of a portrait, and never a face between
-    two others."""
-    parts, begin = [], 0
-    for clip, length in enumerate(lengths):
-        seen = found[begin : begin + length]
-        edges = np.flatnonzero(np.diff(np.r_[True, seen, True].astype(int)))
-        gaps = edges.reshape(-1, 2)[np.diff(edges.reshape(-1, 2))[:, 0] > _LONGEST_GAP]
-        other = np.flatnonzero(cuts[begin : begin + length])
-        ends = [*map(tuple, gaps), *((cut, cut) for cut in other), (length, length)]
-        first = 0
-        for lost, again in sorted(ends):
-            parts.append((clip, begin + int(first), begin + int(lost)))
-            first = max(first, again)
-        begin += length
-    return [part for part in parts if part[2] - part[1] >= _SHORTEST_PART]
-
-
-def left_out(parts: Sequence[tuple[int, int]], length: int) -> list[tuple[int, int]]:
-    """[(first, last + 1)] of a clip's frames that are in none of its parts."""
-    edges = [0, *(edge for part in parts for edge in part), length]
-    gaps = zip(edges[::2], edges[1::2], strict=True)
-    return [(first, stop) for first, stop in gaps if stop > first]
 
 
 def crop_boxes(files, looks, crop, usable) -> list[tuple[int, int, int]]:

@@ -201,7 +201,7 @@ def code_pictures(parts: Iterable) -> dict[str, np.ndarray]:
     if not features.check("avif"):
         raise UserError("Pillow: found no AVIF codec, expected Pillow >= 11.3's wheel")
     jobs = {name: [] for name in PICTURES}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with _coders() as pool:
         for part in parts:
             for mine, pictures in zip(jobs.values(), part, strict=True):
                 mine.append(pool.submit(_encode, pictures))
@@ -239,6 +239,13 @@ def stretches(clip: np.ndarray, held_out: int = 0) -> list[tuple[int, int]]:
     ]
 
 
+def _coders() -> ThreadPoolExecutor:
+    """Threads that code and decode pictures. Pillow finds its codecs when the first picture
+    asks, and a thread that asks meanwhile finds half of them: so before."""
+    Image.init()
+    return ThreadPoolExecutor(os.cpu_count())
+
+
 def _encode(pictures: np.ndarray) -> np.ndarray:
     """Bytes [n] uint8 of an AVIF sequence of pictures [T, H, W] or [T, H, W, 3]."""
     # Grey at 100 is without loss. Colour at 100 (47 dB) is affordable up to 160 px;
@@ -264,7 +271,7 @@ def _decode_all(arrays: dict[str, np.ndarray], name: str) -> np.ndarray:
     parts = _split(arrays, name)
     grey = [name.endswith("matte")] * len(parts)
     pictures, done = None, 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with _coders() as pool:
         # Each to its place as it comes: 5 minutes at 512 px are 6 GiB, held once.
         for part in pool.map(decode_pictures, parts, grey):
             if pictures is None:

@@ -23,18 +23,18 @@ from emogene_jax.face.fit import (
     rest_shapes,
 )
 from emogene_jax.face.identity import face_shape, of_one_person
-from emogene_jax.face.pose_fit import away
-from emogene_jax.face.tracking import canonical_mesh, find_model, track_video
+from emogene_jax.face.pose_fit import away, seen_aside
+from emogene_jax.face.tracking import canonical_mesh, filled, find_model, track_video
+from emogene_jax.media.stretch import ALL
 from emogene_jax.media.video import iter_frames, video_info
-from emogene_jax.portrait.cut import held_out
+from emogene_jax.portrait.cut import faced_parts, learned_from, left_out
 from emogene_jax.portrait.listen import listen, load_sounds, say_late
 from emogene_jax.portrait.look import (
     crop_boxes,
-    faced_parts,
     find_videos,
     first_look,
     is_cut,
-    left_out,
+    part_of,
     places,
 )
 from emogene_jax.portrait.matting import fill_background
@@ -53,13 +53,17 @@ from emogene_jax.portrait.pictures import (
     resize,
 )
 from emogene_jax.portrait.schema import Portrait
-from emogene_jax.portrait.told import describe, describe_driver, told_left_out
+from emogene_jax.portrait.told import (
+    describe,
+    describe_driver,
+    told_left_out,
+    told_long,
+)
 from emogene_jax.pose.torso_tracker import TorsoTracker
 from emogene_jax.rigid import rotation_exp, rotation_log
 from emogene_jax.signals import EMOTIONS, FPS, Pose, UserError, landmarks_to_motion
 from emogene_jax.train.progress import Progress
 
-_LONG = 600.0  # s of video, from which on it is said before anything is looked at
 _EASED = 2.0  # frames in which a face that drives comes to rest where it is lost
 
 
@@ -73,33 +77,36 @@ def prepare_portrait(
     need_sound: bool = False,
     holdout_seconds: float | None = None,
     sound_offset: int | None = None,
+    times: tuple[float, float | None] | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Video files of one person -> a prepared portrait in `folder` (pack.load_portrait),
-    whole or not at all; a portrait that it held is replaced.
+    """Videos of one person -> a prepared portrait in `folder` (pack.py), or nothing.
 
     Args:
       videos: files, or folders with a sub-folder per emotion.
       size: px, side of the stored pictures.
       crop: 'auto' (head and shoulders), 'none' (middle square) or (left, top, side) px.
-      face_model: MediaPipe's face_landmarker.task; None = $EMOGENE_FACE_MODEL, cache or
-        download. A .mat file is a morphable model: landmarks are of its fit (the paper's).
+      face_model: a face_landmarker.task (None: find_model's), or a morphable model's .mat.
       content: which content features (audio.features); None = log-mel.
       need_sound: a neutral clip without sound is an error.
       holdout_seconds: of the end, from which nothing is measured; None = cut.held_out's.
       sound_offset: frames by which the sound is late; None = found out of each clip.
+      times: (begin, end or None) in s of the one video that alone is used; None = all.
       say: gets lines for people.
 
     Raises:
-      UserError: `folder` holds something else, or the videos can't become a portrait.
+      UserError: `folder` holds no portrait to be replaced, or videos can't become one.
     """
     folder, content = Path(folder), content or LOG_MEL
     refuse_other_files(folder)
-    files, model = find_videos(videos), find_model(face_model)
-    looks = _look(files, model, size, crop, need_sound, folder.parent, say)
-    sounds, known = load_sounds(files, looks, say), _known(looks, holdout_seconds)
+    files = find_videos(videos)
+    part, model = part_of(files, times), find_model(face_model)
+    looks = _look(files, model, size, crop, need_sound, folder.parent, say, part)
+    frames = sum(look["frames"] for look in looks)
+    sounds = load_sounds(files, looks, say, part)
+    known = learned_from(frames, holdout_seconds, _calm_frames(files, looks) or frames)
     boxes, centre = _framed(files, looks, crop, known, size)
-    steps = Progress(2 * sum(look["frames"] for look in looks), "prepare")
+    steps = Progress(2 * frames, "prepare")
     with FrameStore(folder.parent, max(size, MATTE_SIZE)) as store:
         points, *marks = _tracked(files, looks, boxes, size, model, store, known, steps)
         parts = _parts(files, looks, points, marks[:2], model, known, say)
@@ -113,13 +120,10 @@ def prepare_portrait(
         coded, layers = _layers(store, rows, points, lengths, known, size, steps)
     sound, late = listen(clips, sounds, landmarks[:known], content, sound_offset, say)
     portrait = Portrait(
-        **no_pictures(len(rows)),
-        **layers,
+        **no_pictures(len(rows)) | layers | sound | numbers,
         **_faces(mesh, landmarks, calm),
         pose=pose,
         camera=fit.camera,
-        **sound,
-        **numbers,
         info=_info(clips, marks, landmarks, calm, fit.error[:known], content, late),
     )
     save_portrait(portrait, folder, coded)
@@ -156,13 +160,13 @@ class _Clip(NamedTuple):
 def _parts(
     files, looks, points, marks, model, known: int, say, done="left out"
 ) -> list:
-    """Of what was tracked the stretches (look.faced_parts) of one person, whoever is there
+    """Of what was tracked the stretches (cut.faced_parts) of one person, whoever is there
     most in what may be learned from; what is `done` to others is said. marks: found and
     cuts."""
     lengths = [look["frames"] for look in looks]
     parts = faced_parts(*marks, lengths)
     if not parts:
-        raise UserError(f"{files[0]}: no face stays in the picture, expected one")
+        raise UserError(f"{files[0]}: no face stays in view, expected one")
     canonical, _ = canonical_mesh(model)
     shapes = [face_shape(points[start:stop], canonical) for _, start, stop in parts]
     frames = [max(0, min(stop, known) - start) for _, start, stop in parts]
@@ -174,12 +178,16 @@ def _parts(
             for (clip, a, b), kept in zip(parts, mine, strict=True)
             if clip == number
         ]
+        first = looks[number]["first"]
         for gaps, why in (
-            (left_out([(a, b) for a, b, _ in own], length), "no face"),
+            (
+                left_out([(a, b) for a, b, _ in own], length),
+                "no face, or only its side,",
+            ),
             ([(a, b) for a, b, kept in own if not kept], "another person"),
         ):
             if gaps:
-                say(told_left_out(file, gaps, why, done))
+                say(told_left_out(file, gaps, why, done, first))
     return [part for part, kept in zip(parts, mine, strict=True) if kept]
 
 
@@ -190,7 +198,8 @@ def _clips(files, looks, boxes, parts) -> tuple[list[_Clip], np.ndarray]:
     clips, rows = [], []
     for number, start, stop in parts:
         mine = files[number], looks[number], boxes[number]
-        clips.append(_Clip(*mine, stop - start, start - begins[number]))
+        first = looks[number]["first"] + start - begins[number]
+        clips.append(_Clip(*mine, stop - start, first))
         rows.append(np.arange(start, stop))
     return clips, np.concatenate(rows)
 
@@ -214,18 +223,19 @@ def _numbers(clips: list[_Clip]) -> dict[str, np.ndarray]:
     }
 
 
+def _calm_frames(files, looks) -> int:
+    emotions = map(emotion_of, files)
+    told = zip(emotions, looks, strict=True)
+    return sum(look["frames"] for name, look in told if name == "neutral")
+
+
 def _framed(files, looks, crop, known: int, size: int):
     """(crop boxes of the clips, principal point), by what is seen in known frames."""
     lengths = [look["frames"] for look in looks]
-    usable = _usable(lengths, known)
+    usable = np.clip(known - np.cumsum(lengths) + lengths, 0, lengths)  # of each clip
     boxes = crop_boxes(files, looks, crop, usable)
     learned = np.count_nonzero(usable)  # clips, the first ones
     return boxes, _centre(looks[:learned], boxes[:learned], size)
-
-
-def _usable(lengths, known: int) -> np.ndarray:
-    """How many frames of each clip are among the first `known` of all."""
-    return np.clip(known - np.cumsum(lengths) + lengths, 0, lengths)
 
 
 def _tracked(
@@ -261,18 +271,6 @@ def _calm(file, found: np.ndarray, emotion: np.ndarray) -> np.ndarray:
     return calm
 
 
-def _known(looks: list[dict], seconds: float | None) -> int:
-    """How many frames may be learned from: but for those held out, of a few none, where
-    nobody asks for some."""
-    frames = sum(look["frames"] for look in looks)
-    try:
-        return frames - held_out(frames, seconds)
-    except UserError:
-        if seconds is not None:
-            raise
-        return frames
-
-
 def _info(clips, marks, landmarks, calm, error, content, late) -> dict:
     """marks: found, cuts and smiles [T]; calm, error [n]: of the frames that may be learned
     from."""
@@ -294,9 +292,9 @@ def _info(clips, marks, landmarks, calm, error, content, late) -> dict:
     }
 
 
-def _look(files, model, size, crop, need_sound, place, say) -> list[dict]:
-    """The first look at every file, said aloud; there is room for their pictures. What
-    files say of themselves is looked at before, in no time."""
+def _look(files, model, size, crop, need_sound, place, say, part=ALL) -> list[dict]:
+    """The first look at every file, or a part of it, said aloud; there is room for their
+    pictures. What files say of themselves is looked at before, in no time."""
     looks, declared = [], 0.0
     calm = [emotion_of(file) == "neutral" for file in files]
     for file, neutral in zip(files, calm, strict=True):
@@ -304,14 +302,14 @@ def _look(files, model, size, crop, need_sound, place, say) -> list[dict]:
         # Beside neutral ones, an emotional take without sound still shows the face.
         if need_sound and not info["sound"] and (neutral or not any(calm)):
             raise UserError(f"{file}: no sound track, expected speech")
-        declared += FPS * info["frames"] / info["fps"]
+        # An mkv does not say how many pictures it has.
+        length = FPS * (info["frames"] / info["fps"] or info["seconds"])
+        declared += len(range(*part.indices(int(length))))
     must_fit(place, int(declared), size)
-    if declared > _LONG * FPS:
-        say(
-            f"{declared / FPS / 60:.0f} minutes of video: 2 to 5 are enough; all is used"
-        )
+    if told := told_long(declared / FPS):
+        say(told)
     for file in files:
-        looks.append(first_look(file, model, crop))
+        looks.append(first_look(file, model, crop, part))
         for line in describe(looks[-1], size):
             say(line)
     must_fit(place, sum(look["frames"] for look in looks), size)
@@ -334,13 +332,13 @@ def _centre(looks, boxes, size) -> tuple[float, float]:
 
 
 def _track_clip(file, look, box, size, model, keep=None):
-    """(points [T, 478, 3] in px of `size`, found [T], cuts [T], smiles [T] 0 to 1) of one
-    clip; `keep` gets its frames [S, S, 3] at the matting size."""
+    """(points [T, 478, 3] in px of `size`, found [T] from the front, cuts [T], smiles [T]
+    0 to 1) of one clip; `keep` gets its frames [S, S, 3] at the matting size."""
     (left, top, side), cuts, before = box, [], None
 
     def cropped():
         nonlocal before
-        for frame in iter_frames(file):
+        for frame in iter_frames(file, part=slice(look["first"], look["stop"])):
             if len(cuts) == look["frames"]:
                 raise UserError(
                     f"{file}: grew while it was read, expected a whole file"
@@ -354,8 +352,9 @@ def _track_clip(file, look, box, size, model, keep=None):
 
     expected = places(look) - (left, top)
     track = track_video(cropped(), model, name=str(file), places=expected)
-    smiles = track.score("mouthSmile")
-    return track.points * (size / side), track.found, np.array(cuts), smiles
+    found = track.found & ~seen_aside(track.points, canonical_mesh(model)[0])
+    points, smiles = filled(track.points, found), track.score("mouthSmile")
+    return points * (size / side), found, np.array(cuts), smiles
 
 
 def track_performance(

@@ -103,8 +103,9 @@ def init_state(
     """
     params, aux = stage.init(key, batch) if initial is None else initial
     # Copies: jit hands an argument through as it is, and a state that held the
-    # caller's buffers, or one buffer twice, could not be donated.
-    params, aux = jax.tree.map(jnp.copy, (params, aux))
+    # caller's buffers, or one buffer twice, could not be donated. And of no weak type, as
+    # a checkpoint's are: a training that goes on would compile all of its programs anew.
+    params, aux = jax.tree.map(lambda x: jnp.array(x, x.dtype), (params, aux))
     ema = jax.tree.map(jnp.copy, params) if with_ema else None
     return TrainState(
         params, aux, transform.init(params), ema, jnp.zeros((), jnp.int32), key

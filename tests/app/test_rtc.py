@@ -1,6 +1,7 @@
 """A call, by a client of aiortc's in the same process."""
 
 import asyncio
+import itertools
 import json
 import time
 
@@ -9,18 +10,23 @@ import pytest
 
 aiortc = pytest.importorskip("aiortc")
 
+from aiortc import rtcrtpsender  # noqa: E402
+from aiortc.codecs.vpx import Vp8Encoder  # noqa: E402
 from aiortc.mediastreams import AudioStreamTrack  # noqa: E402
+from aiortc.rtp import RtcpSrPacket  # noqa: E402
 
 from emogene_jax.app.seats import DEVICE  # noqa: E402
 from emogene_jax.app.server import application  # noqa: E402
 
 
 async def _call(people, wish):
-    """(told, pictures [(time, size)], packets of sound) of a call of about a second."""
+    """(told, pictures [(time, size)], packets of sound, sender reports by kind) of a call
+    of about a second."""
     transport = httpx.ASGITransport(app=application(people, page=True))
     client = httpx.AsyncClient(transport=transport, base_url="http://here")
     mine = aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=[]))
     told, pictures, sounds, sinks = [], [], [], []
+    reports = {"audio": [], "video": []}
 
     async def watch(track):
         while len(pictures) < 25:
@@ -35,6 +41,8 @@ async def _call(people, wish):
     def arrived(track):
         job = watch(track) if track.kind == "video" else hear(track)
         sinks.append(asyncio.ensure_future(job))
+        (receiver,) = (r for r in mine.getReceivers() if r.track is track)
+        _note(receiver, reports[track.kind])
 
     channel = mine.createDataChannel("wishes")
     channel.on("message", lambda text: told.append(json.loads(text)))
@@ -45,7 +53,9 @@ async def _call(people, wish):
     answer = (await client.post("/v1/rtc", json=asked)).json()
     await mine.setRemoteDescription(aiortc.RTCSessionDescription(**answer))
     until = time.monotonic() + 60
-    while len(pictures) < 25 and time.monotonic() < until:
+    while time.monotonic() < until:
+        if len(pictures) == 25 and all(reports.values()):
+            break
         if len(pictures) == 5:
             channel.send(wish)
         await asyncio.sleep(0.02)
@@ -56,17 +66,49 @@ async def _call(people, wish):
     while DEVICE._tickets and time.monotonic() < until:
         await asyncio.sleep(0.05)
     await client.aclose()
-    return told, pictures, sounds
+    return told, pictures, sounds, reports
+
+
+def _note(receiver, reports):
+    """Adds the sender reports that come, once anything was sent, to `reports`."""
+    handle = receiver._handle_rtcp_packet
+
+    async def note(packet):
+        if isinstance(packet, RtcpSrPacket) and packet.sender_info.packet_count:
+            reports.append(packet.sender_info)
+        await handle(packet)
+
+    receiver._handle_rtcp_packet = note
 
 
 def test_a_call_shows_the_person_and_ends_when_it_is_hung_up(people):
-    told, pictures, sounds = asyncio.run(_call(people, "no emotion"))
+    told, pictures, sounds, _ = asyncio.run(_call(people, "no emotion"))
     assert {"ready": "ann"} in told
     assert any("unknown emotion" in line.get("error", "") for line in told)
     assert len(pictures) == 25 and {width for _, width in pictures} == {32}
     times = [when for when, _ in pictures]
     assert times == sorted(times) and sounds
     assert not DEVICE._tickets
+
+
+def test_sender_reports_tell_one_clock_of_sound_and_picture(people, monkeypatch):
+    """However long a picture takes to be coded: browsers go by them."""
+    encode = Vp8Encoder.encode
+
+    def slowly(self, frame, force_keyframe=False):
+        time.sleep(0.03)
+        return encode(self, frame, force_keyframe)
+
+    monkeypatch.setattr(Vp8Encoder, "encode", slowly)
+    counted = itertools.count(1)  # time stamps begin near 0, too
+    monkeypatch.setattr(rtcrtpsender, "random32", lambda: next(counted))
+    reports = asyncio.run(_call(people, "happy"))[-1]
+    began = [
+        report.ntp_timestamp / 2**32 - report.rtp_timestamp / rate
+        for kind, rate in (("audio", 48_000), ("video", 90_000))
+        for report in reports[kind]
+    ]
+    assert len(began) > 1 and max(began) - min(began) < 0.005
 
 
 @pytest.mark.parametrize(

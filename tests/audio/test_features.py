@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emogene_jax.audio import frames, mel
+from emogene_jax.audio import frames, hubert, mel, speech_embedding
 from emogene_jax.audio.features import (
     LOG_MEL,
     audio_features,
     choose_content,
+    contents,
     fitted,
     same_content,
 )
@@ -21,7 +22,7 @@ from emogene_jax.audio.mel import band_energies, log_mel
 from emogene_jax.signals import UserError
 
 sys.path.insert(0, str(Path(__file__).parent))
-from test_hubert import SMALL, speech, write  # noqa: E402
+from test_hubert import LARGE, SMALL, speech, write  # noqa: E402
 
 
 def bands_of(wave):
@@ -134,6 +135,39 @@ def test_where_nobody_named_the_hubert_its_width_counts(two_huberts, monkeypatch
     np.testing.assert_array_equal(*heard)
     with pytest.raises(UserError, match="found hubert of 32 .*, expected hubert of 16"):
         audio_features(speech(1), imported | {"channels": 16})
+
+
+@pytest.mark.usefixtures("eight_devices")
+@pytest.mark.parametrize("kind", ["base", "large", "speech_embedding"])
+def test_many_at_once_say_what_each_says_alone(
+    kind, tmp_path, monkeypatch, on_an_accelerator
+):
+    """Of all lengths, cut into windows or padded, more of them than there are devices: to
+    what sums in another order leave of float32, where content is about 1."""
+    monkeypatch.delenv("EMOGENE_HUBERT", raising=False)
+    monkeypatch.setattr(hubert, "WINDOW", 256)
+    monkeypatch.setattr(hubert, "CONTEXT", 70)
+    monkeypatch.setattr(hubert, "FADE", 20)
+    monkeypatch.setattr(speech_embedding, "BLOCK", 100)
+    layouts = {"large": SMALL | LARGE, "base": SMALL}
+    content = choose_content(
+        str(write(tmp_path / kind, layouts[kind])) if kind in layouts else kind
+    )
+    lengths = (1.3, 0.5, 6.0, 1.2, 0.04, 1.28, 1.1, 0.9, 1.24, 0.7, 0.3)
+    sounds = [speech(length, seed) for seed, length in enumerate(lengths)]
+    sounds.append(np.zeros(0, np.float32))
+    alone = [contents([sound], content)[0] for sound in sounds]
+    on_an_accelerator()
+    asked = []
+    run, ask = hubert._run, speech_embedding._network()
+    monkeypatch.setattr(hubert, "_run", lambda *a: asked.append(len(a[3])) or run(*a))
+    counted = lambda mel: asked.append(len(mel)) or ask(mel)  # noqa: E731
+    monkeypatch.setattr(speech_embedding, "_network", lambda: counted)
+    together = contents(sounds, content)
+    assert max(asked) > 8 and len(asked) < len(sounds)
+    for one, other in zip(alone, together, strict=True):
+        assert one.dtype == other.dtype and one.shape == other.shape
+        np.testing.assert_allclose(other, one, atol=2e-4)
 
 
 def test_which_content_is_the_same():

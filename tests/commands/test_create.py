@@ -63,8 +63,8 @@ def test_another_request_is_refused_and_named(tmp_path, finished):
     else:
         begun(tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    other = REQUEST | {"size": 128}
-    with pytest.raises(UserError, match="other size;"):
+    other = REQUEST | {"size": 128, "times": [3.0, None]}
+    with pytest.raises(UserError, match="other size, times;"):
         create._finished(tmp_path, other)
         begun(tmp_path, other)
     assert sorted(tmp_path.rglob("*")) == before
@@ -139,8 +139,8 @@ def test_an_input_error_leaves_the_checkpoints_of_a_resume_alone(tmp_path, again
 
 
 def test_a_portrait_of_another_size_or_beside_videos_is_refused(filmed, tmp_path):
-    def portrait(*sources, size=None):
-        asked = create.Request([str(tmp_path / name) for name in sources], size)
+    def portrait(*sources, **options):
+        asked = create.Request([str(tmp_path / name) for name in sources], **options)
         return create._portrait(asked, tmp_path, {"content": None}, None)
 
     save_portrait(filmed, tmp_path / "data")
@@ -148,6 +148,8 @@ def test_a_portrait_of_another_size_or_beside_videos_is_refused(filmed, tmp_path
         portrait("data", size=64)
     with pytest.raises(UserError, match="found both"):
         portrait("data", "b.mp4")
+    with pytest.raises(UserError, match="--from and --to are for videos"):
+        portrait("data", times=[3.0, None])
     save_portrait(filmed._replace(waveform=filmed.waveform[:0]), tmp_path / "mute")
     with pytest.raises(UserError, match="no sound track"):
         portrait("mute")

@@ -1,9 +1,18 @@
 """`emogene talk`: speech, silence or saved landmarks become a video, or a clear refusal."""
 
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import wavfile
 
+from emogene_jax import cli
 from emogene_jax.audio.load import load_audio
 from emogene_jax.avatar.file import save_avatar
 from emogene_jax.commands import talk
@@ -38,13 +47,121 @@ def test_an_idle_clip_is_as_long_as_was_asked_for(idled):
 
 def test_a_track_that_outlasts_the_speech_is_told(avatar, tmp_path):
     """And what the speech reaches of it is shown."""
-    from scipy.io import wavfile
-
     wavfile.write(tmp_path / "a.wav", 16_000, np.zeros(8000, np.int16))
     track = [(0.0, "neutral", 1.0), (3.0, "happy", 1.0)]
     with pytest.warns(UserWarning, match=r"a\.wav: .* 0\.5 s of speech: no 3s=happy"):
         talk.talk(avatar, [tmp_path / "a.wav"], track, tmp_path / "a.mp4")
     assert video_info(tmp_path / "a.mp4")["frames"] in (12, 13)
+
+
+@pytest.fixture(scope="module")
+def speeches(tmp_path_factory):
+    """Files of .4, .8 and .6 s."""
+    folder = tmp_path_factory.mktemp("speeches")
+    rng = np.random.default_rng(0)
+    for name, samples in (("a", 6400), ("b", 12_800), ("c", 9600)):
+        sound = rng.normal(0, 3000, samples).astype(np.int16)
+        wavfile.write(folder / f"{name}.wav", 16_000, sound)
+    return sorted(folder.iterdir())
+
+
+HAPPY = [(0.0, "happy", 1.0)]
+
+
+@pytest.fixture(scope="module")
+def spoken(avatar, speeches, tmp_path_factory):
+    """The folder of their videos, made in one go."""
+    out = tmp_path_factory.mktemp("spoken") / "out"
+    talk.talk(avatar, speeches, HAPPY, out)
+    return out
+
+
+def test_several_speeches_become_a_video_each(avatar, speeches, spoken, tmp_path):
+    assert sorted(path.name for path in spoken.iterdir()) == ["a.mp4", "b.mp4", "c.mp4"]
+    for name, frames, speech in zip("abc", (10, 20, 15), speeches, strict=True):
+        assert video_info(spoken / f"{name}.mp4")["frames"] == frames
+        # As it is alone, but for what busy threads sum otherwise.
+        talk.talk(avatar, [speech], HAPPY, tmp_path / "alone.mp4")
+        alone, together = (
+            read_video(path)[0].astype(int)
+            for path in (tmp_path / "alone.mp4", spoken / f"{name}.mp4")
+        )
+        assert np.abs(alone - together).mean() < 0.1
+
+
+def test_hosts_share_several_speeches(avatar, speeches, spoken, tmp_path):
+    """Two processes of two devices each, which never meet."""
+    out = tmp_path / "out"
+    told = [str(avatar), "--audio", *map(str, speeches), "--emotion", "happy"]
+    root = str(Path(__file__).parents[2])
+    variables = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2"}
+    variables |= {"PYTHONPATH": root}
+    hosts = [
+        subprocess.Popen(
+            [sys.executable, "-m", "emogene_jax.cli", "talk", *told, "--out", str(out)],
+            env=variables | {"EMOGENE_DISTRIBUTED": f"{index}/2"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    said = [host.communicate(timeout=600)[1] for host in hosts]
+    assert [host.returncode for host in hosts] == [0, 0], said
+    assert "25/25" in said[0] and "20/20" in said[1]  # a and c, and b
+    for name in "abc":
+        one, shared = (
+            read_video(folder / f"{name}.mp4")[0].astype(int)
+            for folder in (spoken, out)
+        )
+        assert np.abs(one - shared).mean() < 0.1
+
+
+def test_a_host_without_a_share_does_nothing(avatar, speeches, tmp_path, monkeypatch):
+    monkeypatch.setenv("EMOGENE_DISTRIBUTED", "1/2")
+    talk.talk(avatar, speeches[:1], HAPPY, tmp_path / "a.mp4")
+    asked = ["talk", str(avatar), "--idle", "1", "--out", str(tmp_path / "idle.mp4")]
+    assert cli.main(asked) == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_next_speech_is_rendered_while_a_file_ends(
+    avatar, speeches, tmp_path, monkeypatch
+):
+    begun = {name: threading.Event() for name in "ab"}
+
+    def write_video(path, frames, sound):
+        begun[path.stem].set()
+        assert all(frame.shape == (32, 32, 3) for frame in frames)
+        # Its encoder ends when the other speech is on its way.
+        assert begun["b"].wait(60)
+
+    monkeypatch.setattr(talk, "write_video", write_video)
+    talk.talk(avatar, speeches[:2], HAPPY, tmp_path / "out")
+
+
+def test_a_speech_that_fails_ends_the_others(avatar, speeches, tmp_path, monkeypatch):
+    """Those that run leave nothing half-written, and no other begins."""
+    told, heard = threading.Event(), []
+
+    def audio_features(waveform, content):
+        heard.append(len(waveform))
+        if len(heard) == 2:
+            told.set()
+            raise UserError("b.wav: no")
+        return features(waveform, content)
+
+    def frames(self, *performance):
+        assert told.wait(60)
+        for frame in all_frames(self, *performance):
+            time.sleep(0.1)
+            yield frame
+
+    features, all_frames = talk.audio_features, Renderer.frames
+    monkeypatch.setattr(talk, "audio_features", audio_features)
+    monkeypatch.setattr(Renderer, "frames", frames)
+    with pytest.raises(UserError, match=r"b\.wav: no"):
+        talk.talk(avatar, speeches, HAPPY, tmp_path / "out")
+    assert len(heard) == 2 and not list((tmp_path / "out").iterdir())
 
 
 def test_saved_landmarks_drive_to_the_same_video(avatar, idled, person, tmp_path):

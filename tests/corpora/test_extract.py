@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emogene_jax.audio.features import audio_features
+from emogene_jax.audio import features
+from emogene_jax.audio.features import audio_features, choose_content
 from emogene_jax.corpora import clips, crema_d, extract, mead
 from emogene_jax.corpora.clips import Job, Task
 from emogene_jax.corpora.records import write_records
@@ -223,6 +224,62 @@ def test_a_clip_that_kills_its_process_is_skipped(
     others = clips.kept_paths(extracted, clips.DONE)
     others.remove(deadly)
     assert clips.kept_paths(out, clips.DONE) == others
+
+
+def test_an_accelerator_hears_many_clips_at_once(
+    corpus, tmp_path, monkeypatch, capsys, on_an_accelerator, eight_devices
+):
+    """Processes see, one owns the devices: the files that a CPU leaves clip by clip, but
+    for a last bit of content; and what is wrong with one is not the others' loss."""
+    first = "VideoFlash/1001_DFA_ANG_XX.flv"
+    content = choose_content("speech_embedding")
+    alone, out = (
+        job_of(corpus, tmp_path / name)._replace(content=content)
+        for name in ("alone", "out")
+    )
+    for path in tiny_corpora.CREMA_D:
+        clips.extract(Task(path, None), alone)
+    on_an_accelerator()
+    asked = []
+
+    def contents(waveforms, content):
+        asked.append(len(waveforms))
+        made = features.contents(waveforms, content)
+        return [np.nan * made[0], *made[1:]]
+
+    monkeypatch.setattr(clips, "contents", contents)
+    monkeypatch.setenv("JAX_PLATFORMS", "as before")
+    extract.extract_corpus(crema_d.CORPUS, out, workers=1)
+    assert os.environ["JAX_PLATFORMS"] == "as before"
+    assert "times real time, in each process: decode" in capsys.readouterr().out
+    lost = {first, BROKEN}
+    assert clips.kept_paths(out.out, clips.SKIPPED) == sorted(lost)
+    told = clips.kept(out.out, first, clips.SKIPPED).read_text()
+    assert told == f"{first}: content with values that are not finite"
+    assert asked == [5]
+    done = clips.kept_paths(out.out, clips.DONE)
+    assert done == sorted({*tiny_corpora.CREMA_D} - lost)
+    for path in done:
+        found, expected = (clips.read_clip(job.out, path) for job in (out, alone))
+        for name in clips.ARRAYS:
+            assert found[name].dtype == expected[name].dtype
+            # Of float16: content is about 1.
+            most = 2e-3 if name == "content" else 0
+            np.testing.assert_allclose(found[name], expected[name], atol=most, rtol=0)
+
+
+def test_what_can_not_be_heard_together_is_heard_alone(corpus, tmp_path, monkeypatch):
+    def one_at_most(waveforms, content):
+        if len(waveforms) > 1:
+            raise RuntimeError("RESOURCE_EXHAUSTED")
+        return [np.zeros((len(waveforms[0]) // 320, 80))]
+
+    monkeypatch.setattr(clips, "contents", one_at_most)
+    job = job_of(corpus, tmp_path)
+    paths = tiny_corpora.CREMA_D[:2]
+    outcomes = clips.keep([clips.notice(Task(path, None), job) for path in paths], job)
+    assert [outcome.reason for outcome in outcomes] == [None, None]
+    assert clips.kept_paths(tmp_path, clips.DONE) == sorted(paths)
 
 
 def test_beam_makes_the_same(corpus, extracted, tmp_path):

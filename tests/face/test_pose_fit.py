@@ -7,6 +7,7 @@ from emogene_jax.face import mesh as lm
 from emogene_jax.face.pose_fit import (
     fit_head,
     head_mesh,
+    seen_aside,
     smooth_pose,
 )
 from emogene_jax.rigid import project, rotation_exp, rotation_log
@@ -95,3 +96,17 @@ def test_smoothing_takes_noise_and_leaves_motion(scene):
         return np.sqrt((off[5:-5] ** 2).mean())
 
     assert error(smooth) < 0.6 * error(rough)
+
+
+def test_faces_seen_from_a_side_are_told(scene):
+    """From any side, whichever way the head leans; and points that are no face's."""
+    shape = scene[0]
+    angles = np.radians([0, 20, 40, 50, 70, 90])
+    for axis in ([0.0, 1.0, 0.0], [0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.6, 0.8, 0.0]):
+        turned = shape @ np.swapaxes(rotation_exp(angles[:, None] * axis), 1, 2)
+        tracked = 8 * turned @ rotation_exp(np.array([0.0, 0.0, 0.4])).T * [1, -1, -1]
+        found = seen_aside(tracked + [300.0, 200.0, 0.0], shape[:468])
+        assert found.tolist() == [False] * 3 + [True] * 3
+    scatter = np.array([0, 2, 9])[:, None, None]  # px, at 8 px a cm
+    wild = tracked[:1] + scatter * np.random.default_rng(0).normal(size=(3, 478, 3))
+    assert seen_aside(wild, shape[:468]).tolist() == [False, False, True]

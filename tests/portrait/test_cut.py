@@ -8,6 +8,7 @@ from emogene_jax.portrait.cut import (
     cut,
     held_out,
     held_out_seen,
+    learned_from,
     parted,
     some_frames,
     spread_rows,
@@ -30,6 +31,20 @@ def test_how_much_is_held_out(seconds, asked, held):
 def test_too_little_to_learn_from_is_refused(frames, asked):
     with pytest.raises(UserError, match=r"at least 2\.0 s"):
         held_out(frames, asked)
+
+
+@pytest.mark.parametrize(
+    ("frames", "asked", "calm", "left"),
+    [
+        (313, None, 313, 285),
+        (313, None, 50, 288),  # six takes of two seconds, one of them neutral
+        (313, 2, 50, 263),  # who asks is told otherwise, if it is too much
+        (60, None, 60, 55),
+        (40, None, 40, 40),
+    ],
+)
+def test_of_what_is_learned(frames, asked, calm, left):
+    assert learned_from(frames, asked, calm) == left
 
 
 def test_a_cut_is_all_of_some_frames(filmed):

@@ -27,7 +27,7 @@ def test_who_drives_goes_on_where_no_face_or_another_is(shared, tmp_path):
     still = np.abs(motion).max((1, 2))
     assert still[[0, 5, -1, -5]].max() < 1e-4 < 1e-2 < still[16:34].max()
     told = "\n".join(said)
-    assert "no face from 0.0 to 0.5 s: at rest there" in told
+    assert "no face, or only its side, from 0.0 to 0.5 s: at rest there" in told
     assert "another person from 1.4 to 1.9 s: at rest there" in told
     assert "cut at 0.5, 1.4 s" in told and "interpolated" not in told
 
@@ -55,7 +55,7 @@ def test_what_is_wrong_with_who_drives_is_said():
     look |= {"rotation": 90, "sound": False, "sound_tracks": 2, "sound_begins": 0.8}
     look |= {"faces": 2, "people": 1, "face": 1.0, "face_size": 80.0, "blur": 1.0}
     look |= {"camera_movement": 5.0, "still": 0.6, "covered": 0.5, "stretched": 1.4}
-    text = "\n".join(describe_driver(look | {"cuts": [3.0]}))
+    text = "\n".join(describe_driver(look | {"cuts": [3.0], "first": 0}))
     for word in ("8.0 s, 640 x 480", "80 px only", "blurred", "so will the head"):
         assert word in text
     for word in ("nothing will be heard", "cut at 3.0 s", "2 faces", "over the mouth"):

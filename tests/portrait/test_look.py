@@ -5,7 +5,8 @@ test names the public report of its kind. Right is one line, before anything tak
     cuts                        said, kept             a wrong length        looked at all
     a file that grows           refused                damaged sound         refused
     sound that ends early       said                   a disk too small      refused
-    subtitles over the mouth    said
+    subtitles over the mouth    said                   beards                taken for none
+    a profile                   said, left out         a lively background   said
 """
 
 import contextlib
@@ -15,9 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from emogene_jax.face.tracking import Track
 from emogene_jax.media.video import video_info, write_video
 from emogene_jax.portrait import listen, look, pictures, prepare
 from emogene_jax.portrait.told import describe
+from emogene_jax.rigid import rotation_exp
 from emogene_jax.signals import UserError
 from tests.media.made import beep, coded, numbered, sounded, wav
 
@@ -156,6 +159,50 @@ def test_a_file_that_grows_between_two_looks_is_refused(tmp_path, monkeypatch):
         prepare._track_clip(tmp_path / "a.mp4", found, (0, 0, 64), 64, None)
 
 
+# https://github.com/NetEase-GameAI/Face2FaceRHO/issues/21
+def test_a_background_that_changes_is_said(tmp_path):
+    """A screen behind somebody in front of a camera that stands."""
+    frames = textured(40, 128, 128)
+    frames[:, 96:112, 48:64] = frames[
+        :, :16, :16
+    ]  # who speaks moves, the corner does not
+    frames[:, :16, :16] = frames[:1, :16, :16]
+    write_video(tmp_path / "a.mp4", frames)
+    assert look.first_look(tmp_path / "a.mp4", None)["background_change"] < 2
+    rng = np.random.default_rng(1)
+    frames[:, :32, 96:] = rng.integers(0, 99, (40, 2, 2, 3)).repeat(16, 1).repeat(16, 2)
+    write_video(tmp_path / "b.mp4", frames)
+    found = look.first_look(tmp_path / "b.mp4", None)
+    assert found["background_change"] > 10 and not found["cuts"]
+    assert "the background changes" in "\n".join(describe(found, 64))
+
+
+# https://github.com/google-ai-edge/mediapipe/issues/4773
+def test_a_profile_is_left_out_and_said(tmp_path, monkeypatch):
+    """Frames in which a head is turned aside are not learned from, a few bridged."""
+    write_video(tmp_path / "a.mp4", textured(60))
+    found = look.first_look(tmp_path / "a.mp4", None)
+    face = np.random.default_rng(0).normal(size=(478, 3))
+    turn = np.zeros((60, 3))
+    turn[20:30, 1] = turn[50:53, 1] = 1.2
+    points = face @ np.swapaxes(rotation_exp(turn), 1, 2) * [1.0, -1.0, -1.0]
+
+    def track_video(frames, *_, **__):
+        scores, seen = np.zeros((60, 2)), np.array([1 for _ in frames])
+        names = "mouthSmileLeft", "mouthSmileRight"
+        return Track(points, seen > 0, seen, scores, names)
+
+    monkeypatch.setattr(prepare, "track_video", track_video)
+    monkeypatch.setattr(prepare, "canonical_mesh", lambda model: (face[:468], None))
+    box, said = (0, 0, 64), []
+    tracked, *marks, _ = prepare._track_clip(tmp_path / "a.mp4", found, box, 64, None)
+    np.testing.assert_allclose(tracked[51], points[0], atol=1e-9)
+    files = [tmp_path / "a.mp4"]
+    parts = prepare._parts(files, [found], tracked, marks, None, 60, said.append)
+    assert parts == [(0, 0, 20), (0, 30, 60)]
+    assert "no face, or only its side, from 0.8 to 1.2 s: left out" in said[0]
+
+
 # https://github.com/franklioxygen/MyTube/pull/471 (case C: the sound alone is cut short)
 # https://github.com/bytedance/LatentSync/issues/64
 def test_sound_is_read_before_anything_takes_long(tmp_path):
@@ -211,3 +258,11 @@ def test_what_a_file_says_of_itself_is_looked_at_first(tmp_path, monkeypatch, tr
     room = free._replace(free=10**13)
     prepare._look(files, None, *options, True, tmp_path, said.append)
     assert said[0].startswith("40 minutes of video") and "a.mp4: 1.2 s" in said[1]
+    assert "may take hours" in said[0] and "--from 1:00 --to 5:00" in said[0]
+    undeclared, more = info | {"frames": 0, "seconds": 2400.0}, []
+    monkeypatch.setattr(prepare, "video_info", lambda file: undeclared)
+    prepare._look(files, None, *options, True, tmp_path, more.append)
+    assert more[0] == said[0]
+    part = slice(0, 500)  # of which the first 1.2 s are there
+    prepare._look(files, None, *options, True, tmp_path, more.append, part)
+    assert more.count(said[0]) == 1

@@ -136,6 +136,17 @@ def test_pictures_are_coded_as_they_come(portrait, monkeypatch):
     assert len(coded["frames_ends"]) == 20 and max(waiting) <= pack._WAITING
 
 
+def test_codecs_are_there_before_threads_ask(portrait, monkeypatch):
+    """A thread that finds Pillow half-way through finding them fails."""
+    Image.init()
+    every = dict(Image.SAVE_ALL)
+    half = {name: save for name, save in every.items() if name != "AVIF"}
+    monkeypatch.setattr(Image, "SAVE_ALL", half)
+    monkeypatch.setattr(Image, "init", lambda: half.update(every))
+    part = portrait.frames[:2], portrait.head_matte[:2], portrait.torso_matte[:2]
+    assert code_pictures([part])["frames_ends"][-1] > 0
+
+
 def test_replaces_a_portrait_but_no_other_folder(portrait, folder, tmp_path):
     save_portrait(portrait._replace(info={"again": True}), folder)
     assert load_portrait(folder).info == {"again": True}

@@ -9,14 +9,13 @@ from emogene_jax.emotions import emotion_of, intensity_of
 from emogene_jax.face import mesh as lm
 from emogene_jax.media.video import iter_frames, write_lossless, write_video
 from emogene_jax.portrait import pictures
+from emogene_jax.portrait.cut import faced_parts, left_out
 from emogene_jax.portrait.look import (
     _Face,
     _people,
     crop_boxes,
-    faced_parts,
     find_videos,
     is_cut,
-    left_out,
 )
 from emogene_jax.portrait.pack import load_portrait
 from emogene_jax.portrait.prepare import prepare_portrait
@@ -45,11 +44,12 @@ def test_intensities_are_meads_levels():
 
 
 def test_folders_are_searched(tmp_path):
-    for name in ("happy/1.mp4", "neutral/0.mp4", "sad/2.mov", "sad/notes.txt"):
+    files = ("happy/1.mp4", "neutral/0.mp4", "sad/2.mov", "sad/3.FLV", "sad/notes.txt")
+    for name in files:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     found = [path.name for path in find_videos([tmp_path])]
-    assert found == ["1.mp4", "2.mov", "0.mp4"]  # held out is the end: neutral
+    assert found == ["1.mp4", "2.mov", "3.FLV", "0.mp4"]  # held out is the end: neutral
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match="no video"):
         find_videos([tmp_path / "none"])
@@ -90,6 +90,7 @@ def test_first_look_tells_what_is_not_ideal():
         "face_size": 80.0,
         "blur": 0.9,
         "camera_movement": 5.0,
+        "background_change": 9.0,
         "mirrored": True,
         "high_range": True,
         "stretched": 1.4222,
@@ -100,6 +101,7 @@ def test_first_look_tells_what_is_not_ideal():
         "still": 0.6,
         "covered": 0.5,
         "cuts": [3.04, 5.0],
+        "first": 0,
     }
     text = "\n".join(describe(look, 512))
     for word in ("8 s is little", "soft", "blurred", "camera moves", "2 faces"):
@@ -126,7 +128,11 @@ def test_first_look_tells_what_is_not_ideal():
     }
     good |= {"seconds": 200.0, "fps": 25.0, "rotation": 0, "sound": True}
     good |= {"faces": 1, "face": 1.0, "face_size": 300.0, "blur": 5.0}
-    assert len(describe(good | {"camera_movement": 0.1}, 512)) == 1
+    good |= {"camera_movement": 0.1, "background_change": 4.0}
+    assert len(describe(good, 512)) == 1
+    assert "background" not in text.replace("the background will be smeared", "")
+    lively = describe(good | {"background_change": 6.0}, 512)
+    assert "background changes" in lively[1] and len(lively) == 2
 
 
 def test_frames_without_a_face_are_no_part_of_a_portrait():
@@ -163,6 +169,9 @@ def test_who_is_there_most_is_the_person():
     # Both always there: the larger.
     both = [[face(t, 10, 40), face(t, 200, 90)] for t in range(5)]
     assert _people(both)[0][0].height == 90 and len(_people(both)) == 2
+    # Two of a size, who are found in any order: one of them, not now one, now the other.
+    twins = [[face(t, 10, 90), face(t, 200, 90)][:: 1 - 2 * (t % 2)] for t in range(5)]
+    assert {f.middle[0] for f in _people(twins)[0]} == {55}
     assert _people([[], []]) == []
 
 
@@ -276,11 +285,44 @@ def test_a_title_is_left_out_with_its_sound(prepared, clip, tmp_path):
     write_video(tmp_path / "titled.mp4", title + frames, sound)
     said = []
     portrait = prepared([tmp_path / "titled.mp4"], say=said.append)
-    assert "no face from 0.0 to 0.8 s: left out" in "\n".join(said)
+    assert "no face, or only its side, from 0.0 to 0.8 s: left out" in "\n".join(said)
     assert len(portrait.frames) == 24 and portrait.source_frame[0] == 20
     assert portrait.head_matte.any((1, 2)).all()
     heard = portrait.waveform / 32767
     assert np.corrcoef(heard, sound[20 * 640 :])[0, 1] > 0.9
+
+
+def test_what_lies_outside_of_a_stretch_of_time_is_not_there(
+    prepared, shared, tmp_path
+):
+    """Neither seen nor heard; and times are those of the file."""
+    mine = iter_frames(shared / "data/portrait/may_5s.mp4")
+    mine = [frame for _, frame in zip(range(54), mine)]
+    other = iter_frames(shared / "data/portrait/german_20s.mp4")
+    title = [np.full_like(mine[0], 30)]
+    shown = [*title * 30, *mine[:27], *title * 8, *mine[27:]]
+    write_video(tmp_path / "a.mp4", [*shown, *(f for _, f in zip(range(20), other))])
+    sound = np.random.default_rng(0).normal(0, 0.1, 112 * 640).astype(np.float32)
+    sound[: 30 * 640] = sound[92 * 640 :] = 1  # louder than full scale
+    write_video(tmp_path / "b.mp4", iter_frames(tmp_path / "a.mp4"), sound)
+    said = []
+    options = {"times": (1.2, 3.68), "holdout_seconds": 0.4, "say": said.append}
+    portrait = prepared([tmp_path / "b.mp4"], **options)
+    assert portrait.source_frame.tolist() == [*range(30, 57), *range(65, 92)]
+    told = "\n".join(said)
+    assert "b.mp4: 2.5 s from 1.2 s on" in told and "cut at 2.3, 2.6 s" in told
+    assert (
+        "no face, or only its side, from 2.3 to 2.6 s: left out" in told
+        and "another" not in told
+    )
+    assert portrait.info["held_out"] == 10
+    assert [(k["first"], k["stop"]) for k in portrait.info["look"]] == [(30, 92)] * 2
+    heard = np.split(portrait.waveform / 32767, [27 * 640])
+    for part, first in zip(heard, (30, 65), strict=True):
+        wanted = sound[first * 640 :][: len(part)]
+        assert np.corrcoef(part, wanted)[0, 1] > 0.9
+    with pytest.raises(UserError, match="go with one video, found 2"):
+        prepared([tmp_path / "a.mp4", tmp_path / "b.mp4"], times=(1.0, None))
 
 
 def test_a_small_face_in_a_large_picture_is_found(prepared, clip, tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -63,6 +64,26 @@ def test_goes_on_to_the_same_bits(tmp_path, source):
 
 def _interrupt(*_):
     raise KeyboardInterrupt
+
+
+def test_goes_on_by_the_same_programs(tmp_path):
+    """What a checkpoint gives back is of the types that the stage began with, or all
+    programs would be compiled again."""
+
+    def init(key, batch):
+        params, aux = tiny_stage().init(key, batch)
+        return params, {"seen": jnp.full((), 0.0)}  # of a weak type
+
+    seen = []
+
+    def loss(params, aux, frozen, batch, key, step):
+        seen.append(aux["seen"].weak_type)
+        return tiny_stage().loss(params, aux, frozen, batch, key, step)
+
+    stage = tiny_stage()._replace(init=init, loss=loss)
+    for steps in (10, 20):
+        run(tmp_path, stage=stage, steps=steps)
+    assert len(seen) >= 2 and not any(seen)
 
 
 def test_finished_returns_at_once(tmp_path):
