@@ -58,6 +58,7 @@ from emogene_jax.portrait.told import (
     describe_driver,
     told_left_out,
     told_long,
+    told_short,
 )
 from emogene_jax.pose.torso_tracker import TorsoTracker
 from emogene_jax.rigid import rotation_exp, rotation_log
@@ -312,6 +313,8 @@ def _look(files, model, size, crop, need_sound, place, say, part=ALL) -> list[di
         looks.append(first_look(file, model, crop, part))
         for line in describe(looks[-1], size):
             say(line)
+    if told := told_short(sum(look["seconds"] for look in looks)):
+        say(f"  {told}")
     must_fit(place, sum(look["frames"] for look in looks), size)
     return looks
 

@@ -13,17 +13,13 @@ _LONG = 600.0  # s of video, from which on it is said before anything is looked 
 # Grey levels of a corner's change, from which on it is said: of 22 clips in front of
 # something that stands still, at most 3.9; of 8 from talk shows and the like, 6 to 42.
 _CHANGES = 5.0
+_SHORT = 60.0  # s of all clips, below which
 _SMALL = 100  # px of a face that drives another, below which
 
 
 def describe(look: dict, size: int) -> list[str]:
     """Human lines: what was found, and what to expect where it is not ideal."""
     notes = (
-        (
-            look["seconds"] < 60,
-            f"{look['seconds']:.0f} s is little: sounds and poses not seen here are "
-            "guessed; 2 to 5 minutes are best",
-        ),
         (
             look["face_size"] < 0.4 * size,
             f"the face has {look['face_size']:.0f} px for {size} px of avatar: it will "
@@ -148,6 +144,16 @@ def told_long(seconds: float) -> str | None:
     return (
         f"{seconds / 60:.0f} minutes of video, which may take hours: 2 to 5 are enough, "
         "for instance by --from 1:00 --to 5:00; all is used"
+    )
+
+
+def told_short(seconds: float) -> str | None:
+    """In words, that all clips together are little to learn from, where they are."""
+    if seconds >= _SHORT:
+        return None
+    return (
+        f"{seconds:.0f} s is little: sounds and poses not seen here are guessed; 2 to 5 "
+        "minutes are best"
     )
 
 
