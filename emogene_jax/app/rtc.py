@@ -37,6 +37,7 @@ from emogene_jax.signals import FPS, UserError
 RATE = 48_000  # Hz of WebRTC's sound
 PACKET = RATE // 50  # samples
 BUFFER = 0.15  # s: frames come two at a time, and leave one by one
+AHEAD = 0.025  # s that sound leaves before its picture: browsers keep it longer
 PAGE = Path(__file__).with_name("live.html")
 
 
@@ -64,7 +65,7 @@ class _Track(MediaStreamTrack):
             self.stop()
             raise MediaStreamError
         self._sent = float(frame.pts * frame.time_base)
-        await self._clock.until(self._sent)
+        await self._clock.until(self._sent, AHEAD if self.kind == "audio" else 0.0)
         return frame
 
 
@@ -74,12 +75,13 @@ class _Clock:
     def __init__(self):
         self._began = None
 
-    async def until(self, seconds: float) -> None:
-        """Waits until it is that long since the first that asked, and BUFFER more."""
+    async def until(self, seconds: float, ahead: float) -> None:
+        """Waits until it is that long since the first that asked, and BUFFER more; or
+        until `ahead` s before that."""
         if self._began is None:
             self._began = time.monotonic() + BUFFER - seconds
             self._date = current_datetime() + timedelta(seconds=BUFFER - seconds)
-        await asyncio.sleep(max(0.0, self._began + seconds - time.monotonic()))
+        await asyncio.sleep(max(0.0, self._began + seconds - ahead - time.monotonic()))
 
     def ntp(self, seconds: float) -> int:
         """When that is, as sender reports have it."""

@@ -4,6 +4,8 @@ import asyncio
 import itertools
 import json
 import time
+from fractions import Fraction
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -15,6 +17,7 @@ from aiortc.codecs.vpx import Vp8Encoder  # noqa: E402
 from aiortc.mediastreams import AudioStreamTrack  # noqa: E402
 from aiortc.rtp import RtcpSrPacket  # noqa: E402
 
+from emogene_jax.app.rtc import AHEAD, _Clock, _Track  # noqa: E402
 from emogene_jax.app.seats import DEVICE  # noqa: E402
 from emogene_jax.app.server import application  # noqa: E402
 
@@ -109,6 +112,25 @@ def test_sender_reports_tell_one_clock_of_sound_and_picture(people, monkeypatch)
         for report in reports[kind]
     ]
     assert len(began) > 1 and max(began) - min(began) < 0.005
+
+
+def test_sound_leaves_a_little_before_its_picture(monkeypatch):
+    waited = []
+
+    async def sleep(seconds):
+        waited.append(seconds)
+
+    async def leave():
+        clock = _Clock()
+        for kind in ("audio", "video"):
+            track = _Track(kind, clock)
+            track.put(SimpleNamespace(pts=0, time_base=Fraction(1, 25)))
+            await track.recv()
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    asyncio.run(leave())
+    sound, picture = waited
+    assert sound > 0.1 and picture - sound == pytest.approx(AHEAD, abs=0.01)
 
 
 @pytest.mark.parametrize(
