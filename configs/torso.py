@@ -56,8 +56,10 @@ def get_config(arg=""):
         {
             "learning_rate": 4e-3,
             "warmup_steps": 50,
-            "final_fraction": 0.05,
+            "final_fraction": 0.01,
             "clip": 0.1,
+            # A short memory, as of the head's.
+            "b2": 0.95,
             "eps": 1e-12,
             "multipliers": {"planes|warp": 5.0},
         }
@@ -73,7 +75,7 @@ def get_config(arg=""):
             "ema": 0.99,
             "keep": 2,
             "deterministic": False,
-            # "auto" = networks in bfloat16 on a GPU; its cost in PSNR is not measured.
+            # Of networks: "auto", bfloat16 on a GPU, would save nothing (NOTES).
             "precision": "float32",
         }
     )

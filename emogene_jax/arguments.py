@@ -1,6 +1,6 @@
 """What can be seen of arguments before anything heavy is imported: the values that
 argparse reads, and files that must be there, or that must be writable; and the options of
-the commands that look at videos, and of those that measure."""
+the commands that look at videos, that make some, and that measure."""
 
 import argparse
 import math
@@ -10,6 +10,8 @@ from pathlib import Path
 
 from emogene_jax.emotions import parse_emotion
 from emogene_jax.signals import UserError
+
+LONGEST_IDLE = 4 * 3600  # s, all of whose poses are in memory
 
 
 def seconds(text: str) -> float:
@@ -54,7 +56,7 @@ def seed(text: str) -> int:
     """A seed that NumPy and JAX both take."""
     value = int(text)
     if not 0 <= value < 2**32:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number >= 0")
+        raise argparse.ArgumentTypeError(f"'{text}'; expected 0 to {2**32 - 1}")
     return value
 
 
@@ -114,6 +116,8 @@ def must_be_avatar(path: str) -> None:
 
 def must_be_writable(path: str, folder: bool) -> None:
     """Finds out now, not after an hour, that `path` can't be written."""
+    if "\0" in path:
+        raise UserError(f"{path!r}: expected a name without a zero byte")
     out = Path(path)
     if folder and out.exists() and not out.is_dir():
         raise UserError(f"{path}: is a file, expected a folder to write into")
@@ -127,6 +131,20 @@ def must_be_writable(path: str, folder: bool) -> None:
             pass
     except OSError as error:
         raise UserError(f"{path}: can't be written ({error.strerror})") from None
+
+
+def must_be_apart(written: list, read: list) -> None:
+    """Raises UserError where a file (None = none) would be written over one that is read,
+    or two into one."""
+    taken = {Path(path).resolve() for path in read if path is not None}
+    for path in written:
+        if path is None:
+            continue
+        if (place := Path(path).resolve()) in taken:
+            raise UserError(
+                f"{path}: would be written over, expected another name to write to"
+            )
+        taken.add(place)
 
 
 def add_portrait(parser: argparse.ArgumentParser) -> None:
@@ -248,6 +266,34 @@ def check_study(args: argparse.Namespace) -> None:
         must_be_writable(args.out, folder=not summary)
 
 
+def add_talk(talk: argparse.ArgumentParser) -> None:
+    """The options of `emogene talk`."""
+    talk.add_argument("avatar", metavar="AVATAR")
+    source = talk.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--audio", nargs="+", metavar="SPEECH", help="of several, OUT is a folder"
+    )
+    source.add_argument("--idle", type=seconds, metavar="SECONDS")
+    source.add_argument("--drive", metavar="VIDEO|LANDMARKS.npz")
+    source.add_argument(
+        "--stream",
+        action="store_true",
+        help="raw 16-bit mono sound on stdin, fragmented mp4 on stdout, as it is said",
+    )
+    talk.add_argument("--rate", type=int, metavar="HZ", help="of --stream; 16000")
+    talk.add_argument(
+        "--emotion",
+        metavar="EMOTION",
+        help="happy, happy:0.7, a mixture happy*2+surprise:0.7, or a track "
+        "0s=neutral,3s=happy:0.8; default neutral",
+    )
+    talk.add_argument("--out", metavar="OUT.mp4|FOLDER")
+    talk.add_argument("--seed", type=seed, default=0, metavar="N")
+    talk.add_argument("--background", metavar="IMAGE")
+    talk.add_argument("--landmarks-out", metavar="FILE.npz")
+    talk.add_argument("--face-model", metavar="FILE")
+
+
 def check_talk(args) -> list[tuple[float, str, float]]:
     """The emotion track of `talk`, once all its arguments are found to be good."""
     if args.emotion is not None and args.audio is None and not args.stream:
@@ -265,8 +311,10 @@ def check_talk(args) -> list[tuple[float, str, float]]:
     several = len(args.audio or ()) > 1
     if args.landmarks_out is not None and several:
         raise UserError("--landmarks-out goes with one speech file, not with several")
-    if args.idle == 0:
-        raise UserError("--idle 0: expected more than 0 seconds")
+    if args.idle is not None and not 0 < args.idle <= LONGEST_IDLE:
+        raise UserError(
+            f"--idle {args.idle:g}: expected more than 0 seconds, {LONGEST_IDLE} at most"
+        )
     track = parse_emotion("neutral" if args.emotion is None else args.emotion)
     must_be_avatar(args.avatar)
     must_exist(*args.audio or (), what="a sound file")
@@ -280,4 +328,11 @@ def check_talk(args) -> list[tuple[float, str, float]]:
     must_be_writable(args.out, folder=several)
     if args.landmarks_out is not None:
         must_be_writable(args.landmarks_out, folder=False)
+    videos = [args.out]
+    if several:
+        videos = [Path(args.out) / f"{Path(path).stem}.mp4" for path in args.audio]
+    must_be_apart(
+        [*videos, args.landmarks_out],
+        [*(args.audio or ()), args.drive, args.background],
+    )
     return track

@@ -6,11 +6,15 @@ from the arguments alone is checked before anything heavy is imported.
 """
 
 import argparse
+import contextlib
 import errno
 import json
 import os
+import signal
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 from emogene_jax import __version__, arguments
@@ -43,7 +47,8 @@ def main(argv: list[str] | None = None) -> int:
         if overrides and args.handler is not _train:
             raise UserError(f"unrecognized arguments: {' '.join(overrides)}")
         args.overrides = overrides
-        args.handler(args)
+        with _ended_by_signals():
+            args.handler(args)
         return 0
     except UserError as error:
         return _fail(str(error))
@@ -56,6 +61,33 @@ def main(argv: list[str] | None = None) -> int:
         if full is None:
             raise
         return _fail(full)
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does: nothing half-written stays. Where an interrupt
+    meets a library's callback, Python ignores it there: it is sent again."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ignored(found):
+        if not issubclass(found.exc_type, KeyboardInterrupt):
+            hook(found)
+            return
+        # To this thread: another would not wake it.
+        where = threading.main_thread().ident, signal.SIGINT
+        again = threading.Timer(0.1, signal.pthread_kill, where)
+        again.daemon = True
+        again.start()
+
+    hook, sys.unraisablehook = sys.unraisablehook, ignored
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        sys.unraisablehook = hook
 
 
 def _warn(message, category, filename, lineno, file=None, line=None):
@@ -274,7 +306,9 @@ def _parser() -> _Parser:
         return sub
 
     _add_avatar_commands(command)
-    _add_talk(command("talk", _talk, "speech, or nothing, or a video -> a video"))
+    arguments.add_talk(
+        command("talk", _talk, "speech, or nothing, or a video -> a video")
+    )
     _add_research_commands(command)
     return parser
 
@@ -287,14 +321,18 @@ def _add_avatar_commands(command):
     prepare = command("prepare", _prepare, "video of a person -> a prepared portrait")
     prepare.add_argument("videos", nargs="+", metavar="VIDEO")
     prepare.add_argument("--out", required=True, metavar="DATA")
-    prepare.add_argument("--size", type=arguments.size, default=512, metavar="N")
+    prepare.add_argument(
+        "--size", type=arguments.size, default=512, metavar="N", help="px; default 512"
+    )
     prepare.add_argument("--holdout-seconds", type=arguments.seconds, metavar="S")
     arguments.add_portrait(prepare)
 
     create = command("create", _create, "video of a person -> an avatar")
     create.add_argument("sources", nargs="+", metavar="VIDEO|DATA")
     create.add_argument("--out", required=True, metavar="AVATAR")
-    create.add_argument("--size", type=arguments.size, metavar="N")
+    create.add_argument(
+        "--size", type=arguments.size, metavar="N", help="px; default 256, or DATA's"
+    )
     create.add_argument("--holdout-seconds", type=arguments.seconds, metavar="S")
     create.add_argument("--preset", choices=("auto", "cpu", "gpu"), default="auto")
     create.add_argument("--audio-to-motion", metavar="DIR")
@@ -309,30 +347,6 @@ def _add_avatar_commands(command):
     parts.add_argument("--deformation", metavar="DIR")
     parts.add_argument("--out", required=True, metavar="AVATAR")
     parts.add_argument("--face-model", metavar="FILE")
-
-
-def _add_talk(talk):
-    talk.add_argument("avatar", metavar="AVATAR")
-    source = talk.add_mutually_exclusive_group(required=True)
-    source.add_argument("--audio", nargs="+", metavar="SPEECH")
-    source.add_argument("--idle", type=arguments.seconds, metavar="SECONDS")
-    source.add_argument("--drive", metavar="VIDEO|LANDMARKS.npz")
-    source.add_argument(
-        "--stream",
-        action="store_true",
-        help="raw 16-bit mono sound on stdin, fragmented mp4 on stdout, as it is said",
-    )
-    talk.add_argument("--rate", type=int, metavar="HZ", help="of --stream; 16000")
-    talk.add_argument(
-        "--emotion",
-        metavar="EMOTION",
-        help="happy, happy:0.7 or a track 0s=neutral,3s=happy:0.8; default neutral",
-    )
-    talk.add_argument("--out", metavar="OUT.mp4")
-    talk.add_argument("--seed", type=arguments.seed, default=0, metavar="N")
-    talk.add_argument("--background", metavar="IMAGE")
-    talk.add_argument("--landmarks-out", metavar="FILE.npz")
-    talk.add_argument("--face-model", metavar="FILE")
 
 
 def _add_research_commands(command):

@@ -11,6 +11,7 @@ import numpy as np
 from emogene_jax.signals import EMOTIONS, FPS, UserError, listed
 
 FADE = 0.4  # s from one emotion of a track to the next
+MOST_PARTS = 1000  # of one emotion in a mixture
 STRONGEST = 2.0  # intensity; faces are learned up to about 1.2, then they are stretched
 
 _STEP = re.compile(r"(?:(?P<seconds>[^=]*)s=)?(?P<name>[^:=]*)(?::(?P<intensity>.*))?")
@@ -78,8 +79,9 @@ def _mixed(text: str, step: str) -> str:
     parts = []
     for part in text.split("+"):
         name, times, share = (word.strip() for word in part.partition("*"))
-        if times and _number(share, f"emotion '{step}': the part '{share}'") == 0:
-            raise UserError(f"emotion '{step}': a part of 0, expected more")
+        what = f"emotion '{step}': the part '{share}'"
+        if times and not 1 / MOST_PARTS <= _number(share, what) <= MOST_PARTS:
+            raise UserError(f"{what}: expected {1 / MOST_PARTS:g} to {MOST_PARTS}")
         parts.append(_known(name) + times + share)
     return "+".join(parts)
 

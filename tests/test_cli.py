@@ -109,6 +109,7 @@ def test_talk_checks_arguments_before_it_works(capsys, avatar, speech, tmp_path)
     assert "--audio" in _refused(capsys, *base)
     assert "--idle" in _refused(capsys, *base, "--idle", "nan")
     assert "--idle 0" in _refused(capsys, *base, "--idle", "0")
+    assert "at most" in _refused(capsys, *base, "--idle", "1e15")
     assert "--seed" in _refused(capsys, *base, "--idle", "1", "--seed", "-1")
     assert "not allowed" in _refused(capsys, *base, "--idle", 1, "--audio", speech)
     assert "--emotion" in _refused(capsys, *base, "--idle", 1, "--emotion", "sad")
@@ -135,6 +136,19 @@ def test_unwritable_output_is_found_early(capsys, avatar, tmp_path):
         capsys, "talk", avatar, "--idle", "1", "--out", folder
     )
     assert file.read_text() == "kept"
+
+
+def test_nothing_is_written_over_what_is_read_or_written(capsys, avatar, tmp_path):
+    film, other = tmp_path / "film.mp4", tmp_path / "deep" / ".." / "film.mp4"
+    film.write_bytes(b"kept")
+    (tmp_path / "deep").mkdir()
+    talk, over = ("talk", avatar, "--out"), "would be written over"
+    assert over in _refused(capsys, *talk, other, "--audio", film)
+    assert over in _refused(capsys, *talk, film, "--drive", film)
+    assert over in _refused(capsys, *talk, tmp_path, "--audio", film, avatar)
+    twice = ("--idle", 1, "--landmarks-out", tmp_path / "new.mp4")
+    assert over in _refused(capsys, *talk, tmp_path / "new.mp4", *twice)
+    assert film.read_bytes() == b"kept"
 
 
 def test_talk_reaches_its_functions(monkeypatch, avatar, speech, tmp_path):
@@ -203,6 +217,42 @@ def test_a_disk_that_tensorflow_finds_full_is_one_line(capsys, monkeypatch):
 
     monkeypatch.setattr(cli, "_doctor", fail)
     assert "clips.tfrecord; No space left on device" in _refused(capsys, "doctor")
+
+
+INTERRUPTED = """import os, signal, sys, time
+from emogene_jax import cli
+
+
+class Careless:
+    def __del__(self):  # as in a library's callback, what is raised here is ignored
+        os.kill(os.getpid(), signal.{name})
+        time.sleep(0.01)
+
+
+def work(_):
+    try:
+        Careless()
+        time.sleep(30)
+        print("never told")
+    finally:
+        print("tidied up")
+
+
+cli._doctor = work
+sys.exit(cli.main(["doctor"]))
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupt_that_a_library_ignores_still_ends_a_command(name):
+    script = INTERRUPTED.format(name=name)
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=20
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (
+        *(2, "tidied up\n"),
+        "error: interrupted\n",
+    )
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):

@@ -21,23 +21,22 @@ from emogene_jax.folders import write_json
 from emogene_jax.pipeline import perform, perform_idle
 from emogene_jax.recipes.recipe import synthetic_data
 from emogene_jax.recipes.run import stage_config, train_from_config
-from emogene_jax.signals import EMOTIONS, FPS, SAMPLE_RATE
-from emogene_jax.synthetic.portrait import (
-    SPEAKER,
-)
+from emogene_jax.signals import EMOTIONS, FPS, SAMPLE_RATE, UserError
+from emogene_jax.synthetic.portrait import SPEAKER
 from emogene_jax.synthetic.records import World, write_synthetic
 from emogene_jax.synthetic.takes import Take, make_take
 
 IDLE_SECONDS = 4.0
-
-
+# What is in a demo's folder, while it is made and then.
+MADE = {".work", "avatar", "videos", "contact_sheet.png", "index.html", "metrics.json"}
+MADE |= {"heldout.mkv", "preview.png"}
 VARIANTS = {"full": "demo", "tiny": "tiny"}  # preset: of every stage's config
 
 
 def run_demo(out, preset="full", seed=0):
     """Everything; `out` gets index.html, videos/, metrics.json, avatar/."""
     began, out = time.perf_counter(), Path(out)
-    work, trained = out / "work", {}
+    work, trained = _begin(out), {}
     parallel.enable_compilation_cache()
 
     def run(stage: str, data: Path, **frozen: Path) -> Path:
@@ -81,6 +80,20 @@ def run_demo(out, preset="full", seed=0):
     write_page(out, videos, sheet, metrics, work)
     shutil.rmtree(work)
     print(f"{out / 'index.html'}: done in {metrics['seconds']:.0f} s")
+
+
+def _begin(out: Path) -> Path:
+    """The folder inside `out` that a demo works in.
+
+    Raises:
+        UserError: `out` holds files that no demo made, which it would write over."""
+    work, names = out / ".work", set()
+    if out.is_dir():
+        names = {path.name for path in out.iterdir()}
+    if names and not (names <= MADE and names & {".work", "contact_sheet.png"}):
+        raise UserError(f"{out}: found other files, expected a new folder")
+    work.mkdir(parents=True, exist_ok=True)
+    return work
 
 
 def make_videos(avatar: Avatar, unheard: Take, folder: Path, seed: int):

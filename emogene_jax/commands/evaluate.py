@@ -69,6 +69,8 @@ def evaluate(
     """
     references, methods, dropped = find_clips(Path(reference), generated)
     _check(references, methods)
+    if out is not None:
+        _keep_apart(Path(out), references, methods)
     tools = load_tools(face_model, weights)
     found, seen = _measure(references, methods, tools)
     result = {
@@ -165,6 +167,14 @@ def _check(references: dict, methods: dict) -> None:
         for videos in methods.values():
             check_shape(videos[clip], info)
             must_be_whole(videos[clip])
+
+
+def _keep_apart(out: Path, references: dict, methods: dict) -> None:
+    """Raises UserError where the page's videos would be written over what is compared."""
+    for videos in (references, *methods.values()):
+        for path in videos.values():
+            if path.resolve().parent == (out / "videos").resolve():
+                raise UserError(f"{path}: would be written over: another --out, please")
 
 
 # Measuring.

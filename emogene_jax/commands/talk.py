@@ -205,6 +205,7 @@ def _save(path, person: Avatar, performance: Performance):
     if path is None:
         return
     temporary = Path(path).with_name(f".{Path(path).name}.part")
+    temporary.parent.mkdir(parents=True, exist_ok=True)
     # In double precision: rounded, they would drive to some pixels one off.
     rest, motion = (
         np.asarray(x, np.float64) for x in (person.rest, performance.motion)

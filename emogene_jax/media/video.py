@@ -212,6 +212,7 @@ def _whole(path: Path):
     def context():
         temporary = path.with_name(f".{path.stem}.part{path.suffix}")
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             temporary.touch()
         except OSError as error:
             raise UserError(

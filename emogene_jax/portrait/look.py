@@ -37,6 +37,9 @@ def find_videos(paths: Sequence) -> list[Path]:
     """The video files named, or inside the folders named (a sub-folder per emotion).
 
     Of a folder the neutral ones come last: what is held out is the end.
+
+    Raises:
+        UserError: there is none, or one of them is no video.
     """
     found = []
     for path in map(Path, paths):
@@ -50,6 +53,8 @@ def find_videos(paths: Sequence) -> list[Path]:
             found.append(path)
     if not found:
         raise UserError("0 videos given, expected at least one")
+    for file in found:
+        video_info(file)  # now, and not once a face model was fetched
     return found
 
 

@@ -33,12 +33,23 @@ def train_from_config(config, workdir, profile: bool = False) -> TrainResult:
     name, workdir = getattr(config, "name", None), Path(workdir)
     if name not in recipes:
         raise UserError(f"config: found name {name!r}, expected {', '.join(recipes)}")
+    _check_counts(config)
     recipe = recipes[name].build(config, workdir)
     result = train_recipe(recipe, config, workdir, profile)
     scores = ", ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
     if parallel.is_main_process():
         print(f"{workdir}: {config.train.steps} steps; {scores}")
     return result
+
+
+def _check_counts(config) -> None:
+    """Raises UserError where a config asks for none of what there must be some of."""
+    for section in ("batch", "model", "train"):
+        for key, value in getattr(config, section, {}).items():
+            if isinstance(value, int) and not isinstance(value, bool) and value < 1:
+                raise UserError(f"config.{section}.{key}: found {value}, expected >= 1")
+    if not 0 <= config.seed < 2**32:
+        raise UserError(f"config.seed: found {config.seed}, expected 0 to {2**32 - 1}")
 
 
 def stage_config(stage: str, arg: str = "", changes: dict | None = None):

@@ -17,9 +17,10 @@ import pytest
 from emogene_jax import cli
 from emogene_jax.audio.features import audio_features
 from emogene_jax.avatar.file import load_avatar
+from emogene_jax.commands.demo import run_demo
 from emogene_jax.media.video import read_video, video_info
 from emogene_jax.pipeline import perform
-from emogene_jax.signals import EMOTIONS, SAMPLE_RATE
+from emogene_jax.signals import EMOTIONS, SAMPLE_RATE, UserError
 from emogene_jax.synthetic.takes import make_take
 
 pytestmark = pytest.mark.slow
@@ -42,6 +43,15 @@ def tiny_demo(tmp_path_factory) -> Path:
     )
     assert run.returncode == 0, run.stderr
     return folder
+
+
+@pytest.mark.parametrize("made", ["work", "videos", "avatar.json"])
+def test_it_writes_over_nothing_but_a_demo(made, tmp_path):
+    (tmp_path / made).mkdir()
+    (tmp_path / ".work").mkdir(parents=True) if made == "avatar.json" else None
+    with pytest.raises(UserError, match="found other files, expected a new folder"):
+        run_demo(tmp_path, "tiny")
+    assert (tmp_path / made).is_dir()
 
 
 def test_it_leaves_what_it_promises_and_nothing_else(tiny_demo):

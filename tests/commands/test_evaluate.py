@@ -68,6 +68,16 @@ def test_a_folder_gets_a_page(folders, no_model):
     assert not list(out.rglob("*.part*"))
 
 
+def test_a_page_is_not_written_over_what_it_compares(folders, no_model):
+    (folders / "far").rename(folders / "videos")
+    before = (folders / "videos" / "a.mkv").read_bytes()
+    paths = [folders / "near", folders / "videos"]
+    with pytest.raises(UserError, match="would be written over"):
+        command.evaluate(folders / "true", paths, folders / "near" / "..")
+    assert (folders / "videos" / "a.mkv").read_bytes() == before
+    assert not (folders / "index.html").exists()
+
+
 def test_a_clip_that_one_method_lacks_is_left_out_of_all(folders, no_model, capsys):
     (folders / "far" / "b.mkv").unlink()
     (folders / "far" / "x.mkv").write_bytes((folders / "far" / "a.mkv").read_bytes())

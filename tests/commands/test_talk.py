@@ -45,6 +45,12 @@ def test_an_idle_clip_is_as_long_as_was_asked_for(idled):
     assert info["width"] == info["height"] == 32
 
 
+def test_folders_that_are_named_are_made(avatar, tmp_path):
+    video, saved = tmp_path / "new" / "deep" / "a.mp4", tmp_path / "other" / "a.npz"
+    talk.idle(avatar, 0.08, video, landmarks_out=saved)
+    assert video_info(video)["frames"] == 2 and saved.is_file()
+
+
 def test_a_track_that_outlasts_the_speech_is_told(avatar, tmp_path):
     """And what the speech reaches of it is shown."""
     wavfile.write(tmp_path / "a.wav", 16_000, np.zeros(8000, np.int16))

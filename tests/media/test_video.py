@@ -165,8 +165,10 @@ def test_nothing_is_left_where_writing_fails(tmp_path):
         write_video(tmp_path / "a.mp4", broken())
     with pytest.raises(UserError, match="0 frames"):
         write_video(tmp_path / "a.mp4", [])
+    (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written"):
-        write_video(tmp_path / "no" / "folder" / "a.mp4", counting_frames(3))
+        write_video(tmp_path / "file" / "a.mp4", counting_frames(3))
+    (tmp_path / "file").unlink()
     (tmp_path / "folder.mp4").mkdir()
     with pytest.raises(UserError, match="folder"):
         write_lossless(tmp_path / "folder.mp4", counting_frames(3))

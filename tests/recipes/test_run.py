@@ -13,7 +13,8 @@ from emogene_jax.recipes import (
     motion_to_emotion,
     torso,
 )
-from emogene_jax.recipes.run import stage_config
+from emogene_jax.recipes.run import stage_config, train_from_config
+from emogene_jax.signals import UserError
 from emogene_jax.synthetic.records import World, write_synthetic
 
 RECIPES = {
@@ -102,6 +103,23 @@ def test_three_and_eight_devices_learn_what_one_does(
         for one, several in zip(alone, together, strict=True):
             apart = jax.tree.map(np.subtract, one, several)
             assert norm(apart) <= 1e-4 * norm(one), count
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"train.keep": 0}, r"train\.keep: found 0, expected >= 1"),
+        ({"train.log_steps": 0}, r"train\.log_steps: found 0"),
+        ({"model.hidden": 0}, r"model\.hidden: found 0"),
+        ({"batch.batch_size": -1}, r"batch\.batch_size: found -1"),
+        ({"seed": -1}, "seed: found -1, expected 0 to 4294967295"),
+    ],
+)
+def test_none_of_what_there_must_be_some_of_is_refused(change, message, tmp_path):
+    config = stage_config("motion_to_emotion", "tiny", change)
+    with pytest.raises(UserError, match=message):
+        train_from_config(config, tmp_path / "work")
+    assert not (tmp_path / "work").exists()
 
 
 def test_flat_overrides_of_a_config_are_its_own():
