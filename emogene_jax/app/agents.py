@@ -63,7 +63,9 @@ def wishes(people: People, query) -> tuple:
     try:
         seed = arguments.seed(query.get("seed", "0"))
     except (ValueError, argparse.ArgumentTypeError):
-        raise UserError(f"seed: found {query['seed']!r}, expected a number") from None
+        raise UserError(
+            f"seed: found {query['seed']!r}, expected a whole number from 0 to 4294967295"
+        ) from None
     names = people.names()
     name = query.get("avatar", names[0] if names else "")
     people.must_know(name)

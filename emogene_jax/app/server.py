@@ -87,6 +87,19 @@ def application(people: People, page: bool):
     return _ClosedOff(app)
 
 
+def served(app) -> uvicorn.Config:
+    """How an application is served."""
+    return uvicorn.Config(
+        app,
+        log_level="warning",
+        timeout_graceful_shutdown=2,
+        ws_max_size=LARGEST_MESSAGE,
+        # No pings: an answer waits behind the sound that was sent before it, which is
+        # read as it is said. Who has left is found by what can't be sent to them.
+        ws_ping_interval=None,
+    )
+
+
 def run(place, host: str, port: int, page: bool) -> None:
     """Serves the avatars of a folder, or one, until it is interrupted.
 
@@ -112,10 +125,8 @@ def run(place, host: str, port: int, page: bool) -> None:
         threading.Thread(target=_warm, args=(people,), daemon=True).start()
         # SIGTERM ends it as Ctrl-C does: what is temporary goes.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
-        config.ws_max_size = LARGEST_MESSAGE
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listening])
+            uvicorn.Server(served(app)).run(sockets=[listening])
 
 
 def _warm(people: People) -> None:

@@ -1,5 +1,6 @@
 """`emogene assemble`: work directories, however they were trained -> an avatar."""
 
+import contextlib
 import importlib.metadata
 import platform
 import time
@@ -16,7 +17,7 @@ from emogene_jax.evaluate.reconstruction import evaluate_fields
 from emogene_jax.evaluate.report import metrics_table, training_curves, write_report
 from emogene_jax.face.fit import calmest
 from emogene_jax.face.tracking import find_model
-from emogene_jax.folders import write_json
+from emogene_jax.folders import read_json, write_json
 from emogene_jax.pipeline import express
 from emogene_jax.portrait.cut import parted, spread_rows
 from emogene_jax.portrait.pack import load_portrait
@@ -28,13 +29,16 @@ from emogene_jax.recipes.run import stage_config, train_from_config
 from emogene_jax.signals import EMOTIONS, FPS, Pose, UserError, landmarks_to_motion
 
 _JUDGED = 12  # frames of each emotion
+# In out/.work, from when the avatar is saved until it is judged: where its parts are.
+_UNJUDGED = "unjudged.json"
 
 
 def assemble_avatar(
     portrait, head, torso, out, audio_to_motion=None, deformation=None, face_model=None
 ) -> None:
     """The avatar of work directories and the portrait that they learned from, written to
-    folder `out`, judged as `create` does.
+    folder `out`, judged as `create` does. What was killed while it judged, goes on when it
+    is asked for again.
 
     Args:
         audio_to_motion, deformation: work directories; without them the person's own are
@@ -44,16 +48,45 @@ def assemble_avatar(
         UserError: a part is missing, of another stage, or does not fit the others.
     """
     began, out = time.perf_counter(), Path(out)
-    if out.is_dir() and any(path.name != ".work" for path in out.iterdir()):
-        raise UserError(f"{out}: found other files, expected a new folder")
-    parallel.enable_compilation_cache()
     parts = Parts(Path(portrait), Path(head), Path(torso), audio_to_motion, deformation)
+    asked = {
+        name: place and str(Path(place).resolve())
+        for name, place in parts._asdict().items()
+    }
+    _must_be_free(out, asked)
+    parallel.enable_compilation_cache()
     if not (audio_to_motion and deformation):
         parts = _own(parts, out / ".work")
     avatar, training, held = assemble(parts)
     more = {"seconds": lambda: time.perf_counter() - began}
+    unjudged = out / ".work" / _UNJUDGED
+    unjudged.parent.mkdir(parents=True, exist_ok=True)
+    write_json(unjudged, asked)
     told = save_and_judge(avatar, training, held, out, face_model, more)
+    unjudged.unlink()
+    with contextlib.suppress(OSError):  # parts that were trained for it are kept
+        unjudged.parent.rmdir()
     print(f"{out}: done{told}")
+
+
+def _must_be_free(out: Path, asked: dict) -> None:
+    """Raises UserError where a folder holds other files than an avatar of the parts that
+    are asked for, saved before and not judged yet."""
+    unjudged = out / ".work" / _UNJUDGED
+    if unjudged.is_file() and not (out / "metrics.json").is_file():
+        must_be_same(out, asked, read_json(unjudged))
+    elif out.is_dir() and any(path.name != ".work" for path in out.iterdir()):
+        raise UserError(f"{out}: found other files, expected a new folder")
+
+
+def must_be_same(out: Path, request: dict, before: dict) -> None:
+    """Raises UserError where an avatar was asked for with other words before."""
+    differ = [key for key in request if request[key] != before.get(key)]
+    if differ:
+        raise UserError(
+            f"{out}: holds an avatar of other {', '.join(differ)}; choose another "
+            "folder, or delete it"
+        )
 
 
 def _own(parts: Parts, work: Path) -> Parts:

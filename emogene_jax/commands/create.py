@@ -17,7 +17,7 @@ from emogene_jax import parallel
 from emogene_jax.audio.features import choose_content, same_content
 from emogene_jax.avatar.assemble import Parts, assemble
 from emogene_jax.avatar.file import FORMAT
-from emogene_jax.commands.assemble import save_and_judge
+from emogene_jax.commands.assemble import must_be_same, save_and_judge
 from emogene_jax.folders import read_json, write_json
 from emogene_jax.portrait.cut import held_of, held_out, held_out_seen, parted
 from emogene_jax.portrait.pack import is_portrait, load_portrait
@@ -80,7 +80,10 @@ def create(sources, out, face_model=None, **options) -> None:
         more["hindsight"] = decided["hindsight"]
     told = save_and_judge(avatar, training, held, out, face_model, more)
     print(f"{out}: done{told}")
-    print(f"{work}: what it was made of; delete it before you publish the avatar")
+    print(
+        f"{work}: what it was made of; before you publish the avatar, delete it, "
+        "heldout.mp4 and preview.png, which show what was filmed"
+    )
 
 
 # What was asked, and what is decided once.
@@ -106,7 +109,7 @@ def _finished(out: Path, request: dict) -> bool:
             f"{out}: holds an avatar of format {found.get('format')}, expected {FORMAT}: "
             f"{_made_again(out)}"
         )
-    _must_be_same(out, request, before)
+    must_be_same(out, request, before)
     return (out / "metrics.json").is_file()
 
 
@@ -120,15 +123,6 @@ def _made_again(out: Path) -> str:
     return f"make it again: emogene assemble {flags} --out NEW_FOLDER"
 
 
-def _must_be_same(out: Path, request: dict, before: dict) -> None:
-    differ = [key for key in request if request[key] != before.get(key)]
-    if differ:
-        raise UserError(
-            f"{out}: holds an avatar of other {', '.join(differ)}; choose another "
-            "folder, or delete it"
-        )
-
-
 @contextlib.contextmanager
 def _nothing_left(out: Path, work: Path, request: dict):
     """Makes `work` ready, or finds it; a first attempt whose input can't be used leaves
@@ -140,7 +134,7 @@ def _nothing_left(out: Path, work: Path, request: dict):
     path = work / "request.json"
     again = path.is_file()
     if again:
-        _must_be_same(out, request, read_json(path))
+        must_be_same(out, request, read_json(path))
     elif out.is_dir() and any(p.name != ".work" for p in out.iterdir()):
         raise UserError(f"{out}: found other files, expected a new folder")
     work.mkdir(parents=True, exist_ok=True)

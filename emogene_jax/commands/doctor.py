@@ -16,8 +16,9 @@ from pathlib import Path
 
 from emogene_jax import __version__, parallel
 from emogene_jax.audio.features import choose_content
-from emogene_jax.face.tracking import MODEL_SHA256
+from emogene_jax.face.tracking import MODEL_SHA256, find_model
 from emogene_jax.folders import cache_folder
+from emogene_jax.signals import UserError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "av")
 OPTIONAL = {
@@ -48,7 +49,8 @@ def examine() -> str:
     """A readable table of all checks. A check that fails is a row, not an exception."""
     rows = [("emogene_jax", "ok", f"{__version__}, Python {platform.python_version()}")]
     of_the_machine = (_versions, _devices, _memory, _scatter, _optional, _codecs)
-    for check in (*of_the_machine, _credentials, _models, _speech_embedding, _disk):
+    models = (_face_model, _hubert, _speech_embedding)
+    for check in (*of_the_machine, _credentials, *models, _disk):
         rows += _guarded(check)
     width = max(len(topic) for topic, _, _ in rows)
     lines = [f"{topic:<{width}}  {state:<4}  {text}" for topic, state, text in rows]
@@ -182,27 +184,41 @@ def _optional() -> list[Row]:
     return rows
 
 
-def _models() -> list[Row]:
-    face = os.environ.get("EMOGENE_FACE_MODEL")
-    face = Path(face) if face else cache_folder() / "face_landmarker.task"
-    if face.is_file():
-        rows = [_face_model(face)]
-    else:
+def _face_model() -> list[Row]:
+    face = cache_folder() / "face_landmarker.task"
+    mend = f"rm {face}, and it is fetched again"
+    if os.environ.get("EMOGENE_FACE_MODEL"):
+        mend = "unset EMOGENE_FACE_MODEL, and the usual one is used"
+        try:
+            face = find_model()  # which fetches nothing in place of what is named
+        except UserError as error:
+            return [("face model", "bad", f"{error}: {mend}")]
+    elif not face.is_file():
         text = f"not at {face}; fetched at first use, or --face-model FILE"
-        rows = [("face model", "note", text)]
+        return [("face model", "note", text)]
+    digest = hashlib.sha256(face.read_bytes()).hexdigest()
+    if digest == MODEL_SHA256:
+        return [("face model", "ok", f"{face}, SHA-256 {digest[:12]}")]
+    text = f"{face}: SHA-256 {digest[:12]}, expected {MODEL_SHA256[:12]}"
+    return [("face model", "bad", f"{text}: {mend}")]
+
+
+def _hubert() -> list[Row]:
+    if given := os.environ.get("EMOGENE_HUBERT"):
+        try:
+            # All of it is read, as create does: half a file of weights looks like one.
+            found = choose_content("auto")
+        except UserError as error:
+            told = " ".join(str(error).split())
+            mend = "unset EMOGENE_HUBERT, or export EMOGENE_HUBERT=FOLDER of another"
+            return [("HuBERT", "bad", f"{told}: {mend}")]
+        text = f"{given}, {found['channels']} channels, SHA-256 {found['sha256'][:12]}"
+        return [("HuBERT", "ok", text)]
     from huggingface_hub import try_to_load_from_cache
 
     hubert = try_to_load_from_cache("facebook/hubert-large-ls960-ft", "config.json")
     text = f"weights in {Path(hubert).parent}" if hubert else "no weights on disk"
-    return [*rows, ("HuBERT", "note", text)]
-
-
-def _face_model(face: Path) -> Row:
-    digest = hashlib.sha256(face.read_bytes()).hexdigest()
-    if digest == MODEL_SHA256 or face.suffix == ".mat":
-        return ("face model", "ok", f"{face}, SHA-256 {digest[:12]}")
-    text = f"{face}: SHA-256 {digest[:12]}, expected {MODEL_SHA256[:12]}"
-    return ("face model", "bad", f"{text}: rm {face}, and it is fetched again")
+    return [("HuBERT", "note", text)]
 
 
 def _speech_embedding() -> list[Row]:

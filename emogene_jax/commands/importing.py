@@ -183,8 +183,8 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 def _read_torch(path: Path) -> Any:
     if importlib.util.find_spec("torch") is None:
         raise UserError(
-            f'{path}: needs PyTorch to be read (pip install "emogene_jax[parity]"), or '
-            "a .safetensors file in its place"
+            f"{path}: needs PyTorch to be read (pip install torch), or a .safetensors "
+            "file in its place"
         )
     must_unpack_sanely(path)
     torch = importlib.import_module("torch")

@@ -44,7 +44,8 @@ def make_study(methods: list, out, seed: int = 0) -> None:
       seed: of the videos' numbers.
 
     Raises:
-      UserError: no videos, or too many for a page.
+      UserError: no videos, or too many for a page; or `out` holds another study, whose
+        ratings can't be read without its key.
     """
     out = Path(out)
     items = [
@@ -58,18 +59,24 @@ def make_study(methods: list, out, seed: int = 0) -> None:
         raise UserError(
             f"{size:.0f} MB of videos, expected at most {LARGEST}: fewer or shorter ones"
         )
-    key, shown = {}, {}
-    for number, item in enumerate(items):
-        name = f"video_{number:03d}"
+    named = {f"video_{number:03d}": item for number, item in enumerate(items)}
+    key = {
+        name: {"method": item["method"], "clip": item["clip"]}
+        for name, item in named.items()
+    }
+    # Of what is seen, too: ratings of other videos, of the same names, are others.
+    identity = digest(json.dumps(key).encode(), *(item["path"] for item in items))
+    kept = {"study": identity, "videos": key}
+    _must_be_free(out, kept)
+    shown = {}
+    for name, item in named.items():
         info = video_info(item["path"])  # raises where it is no video
         data = _mp4(item["path"], info["sound"])
-        key[name] = {"method": item["method"], "clip": item["clip"]}
         shown[name] = {
             "emotion": _emotion(item["clip"]),
             "shape": f"{info['width']} / {info['height']}",
             "video": base64.b64encode(data).decode(),
         }
-    identity = digest(json.dumps([key, sorted(shown)]).encode())
     study = {
         "id": identity,
         "criteria": [
@@ -82,7 +89,7 @@ def make_study(methods: list, out, seed: int = 0) -> None:
     # "</" would end the script that it stands in.
     page = page.replace("{{STUDY}}", json.dumps(study).replace("</", "<\\/"))
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / KEY, {"study": identity, "videos": key})
+    write_json(out / KEY, kept)
     write_text(out / PAGE, page.replace("{{STYLE}}", STYLE))
     print(
         f"{out / PAGE}: {len(items)} videos of {len(set(method_names(methods)))} methods, "
@@ -104,8 +111,10 @@ def summarise(study, results: list, out=None) -> dict:
       ratings of one person are alike.
 
     Raises:
-      UserError: results of another study, or damaged ones.
+      UserError: no study there; results of another one, or damaged ones.
     """
+    if not (Path(study) / KEY).is_file():
+        raise UserError(f"{study}: found no {KEY}, expected the folder of a study")
     key = read_json(Path(study) / KEY)
     people = [_read_result(path, key) for path in _files(results)]
     names = [person["rater"] for person in people]
@@ -158,6 +167,14 @@ def to_markdown(result: dict) -> str:
     if result["unfinished"]:
         told += f"; not finished: {', '.join(result['unfinished'])}"
     return f"{tables.markdown(header, rows)}\n\n{told}"
+
+
+def _must_be_free(out: Path, key: dict) -> None:
+    """Raises UserError where a folder holds another study than that of `key`, or one
+    whose key was taken elsewhere."""
+    same = (out / KEY).exists() and read_json(out / KEY) == key
+    if not same and any((out / name).exists() for name in (KEY, PAGE)):
+        raise UserError(f"{out}: holds another study, expected a new folder")
 
 
 def _score(people: Sequence[dict], videos: dict, method: str, criterion: str) -> dict:

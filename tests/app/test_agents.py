@@ -1,19 +1,23 @@
 """What agents get: a video, or one line on why there is none, and nothing left behind."""
 
 import contextlib
+import functools
 import json
+import socket
+import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
 
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from emogene_jax.app import agents, render
 from emogene_jax.app.seats import DEVICE
-from emogene_jax.app.server import application
+from emogene_jax.app.server import LARGEST_MESSAGE, application, served
 from emogene_jax.media.video import read_video, video_info
 from emogene_jax.signals import UserError
 
@@ -72,8 +76,8 @@ def test_speech_becomes_a_video(client, speech, tmp_path_factory):
         ("?emotion=", b"x", "unknown emotion"),
         ("?emotion=happy:9", b"x", "intensity"),
         ("?emotion=3s=sad,1s=happy", b"x", "must rise"),
-        ("?seed=-1", b"x", "seed"),
-        ("?seed=x", b"x", "seed"),
+        ("?seed=-1", b"x", "'-1', expected a whole number from 0 to 4294967295"),
+        ("?seed=x", b"x", "'x', expected a whole number"),
         ("?seed=99999999999999999999", b"x", "seed"),
         ("?avatar=../secret", None, "no avatar of this name"),
         ("?avatar=%2Fetc%2Fpasswd", None, "no avatar of this name"),
@@ -194,8 +198,33 @@ def test_a_request_that_nobody_waits_for_ends(people, speech, tmp_path, make_wav
     assert "render" not in names and not list(tmp_path.iterdir())
 
 
-def test_the_example_in_the_docs_is_what_is_said_there():
+@pytest.fixture
+def port(people, monkeypatch):
+    """Where a server is, as `emogene serve` starts it, who would ping often."""
+    often = functools.partial(uvicorn.Config, ws_ping_interval=0.1, ws_ping_timeout=0.2)
+    monkeypatch.setattr(uvicorn, "Config", often)
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(served(application(people, page=False)))
+    thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+    thread.start()
+    yield listening.getsockname()[1]
+    server.should_exit = server.force_exit = True
+    thread.join(10)
+
+
+def test_the_client_in_the_docs_saves_what_it_has_said(
+    port, make_wav, monkeypatch, tmp_path_factory, capsys
+):
+    """Of more sound than a message may hold, and than waits to be said."""
     text = (Path(__file__).parents[2] / "docs" / "serve.md").read_text()
+    assert f"up to 1 MiB ({LARGEST_MESSAGE} bytes)" in text
     code = text.split("```python\n")[1].split("```")[0]
-    compile(code, "client", "exec")
     assert len([line for line in code.splitlines() if line.strip()]) <= 20
+    speech, out = (tmp_path_factory.mktemp("client") / n for n in ("a.wav", "a.mp4"))
+    speech.write_bytes(make_wav(13, 48_000))
+    assert speech.stat().st_size > LARGEST_MESSAGE
+    monkeypatch.setattr(sys, "argv", ["client", str(speech), str(out), "happy:0.8"])
+    exec(code.replace(":7861", f":{port}"), {})
+    done = capsys.readouterr().out.splitlines()[-1]
+    assert "'done': True, 'frames': 325" in done
+    assert video_info(out)["sound"] and len(read_video(out)[0]) > 0

@@ -5,12 +5,19 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import os
+import shutil
+import sys
 import tempfile
+import zipfile
+from pathlib import Path
 
 import pytest
 
 from emogene_jax import cli
 from emogene_jax.commands import doctor
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "audio"))
+from test_hubert import SMALL, write  # noqa: E402
 
 
 def _states(text):
@@ -70,13 +77,74 @@ def test_an_unwritable_cache_is_found(monkeypatch, tmp_path):
 def test_the_face_model_is_looked_up_not_fetched(monkeypatch, tmp_path):
     monkeypatch.delenv("EMOGENE_FACE_MODEL", raising=False)
     monkeypatch.setenv("EMOGENE_CACHE", str(tmp_path))
-    assert doctor._models()[0][1] == "note"
+    assert doctor._face_model()[0][1] == "note"
     (tmp_path / "face_landmarker.task").write_bytes(b"model")
-    (_, state, text), *_ = doctor._models()
+    ((_, state, text),) = doctor._face_model()
     assert state == "bad" and "rm " in text
     digest = hashlib.sha256(b"model").hexdigest()
     monkeypatch.setattr(doctor, "MODEL_SHA256", digest)
-    assert doctor._models()[0][1] == "ok"
+    assert doctor._face_model()[0][1] == "ok"
+
+
+@pytest.mark.parametrize("there", ["nothing", "folder", "matlab.mat", "other.task"])
+def test_a_face_model_that_is_named_is_judged_as_commands_do(
+    monkeypatch, tmp_path, there
+):
+    """And not by a file in the cache, nor mended by a deletion: nothing would fetch it."""
+    named = tmp_path / there
+    if there == "folder":
+        named.mkdir()
+    elif there == "matlab.mat":
+        named.write_bytes(b"MATLAB")
+    elif there == "other.task":
+        with zipfile.ZipFile(named, "w") as bundle:
+            bundle.writestr("model", b"of another version")
+    monkeypatch.setenv("EMOGENE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("EMOGENE_FACE_MODEL", str(named))
+    ((topic, state, text),) = doctor._face_model()
+    assert (topic, state) == ("face model", "bad") and str(named) in text
+    assert "unset EMOGENE_FACE_MODEL" in text and "rm " not in text
+    assert "fetched" not in text
+
+
+def test_not_all_is_well_where_commands_refuse_what_is_named(
+    monkeypatch, tmp_path, capsys
+):
+    for name in ("EMOGENE_FACE_MODEL", "EMOGENE_HUBERT"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    assert cli.main(["doctor"]) == 0
+    told = capsys.readouterr().out
+    rows = _states(told)
+    assert "all is well" not in told and "need attention" in told
+    assert "bad " in rows["face model"] and "none: $EMOGENE_FACE_MODEL" in told
+    assert "bad " in rows["HuBERT"] and "$EMOGENE_HUBERT: " in rows["HuBERT"]
+
+
+def test_the_hubert_that_is_named_is_told(monkeypatch, tmp_path):
+    named = write(tmp_path / "checkpoint", SMALL)
+    monkeypatch.setenv("EMOGENE_HUBERT", str(named))
+    ((_, state, text),) = doctor._hubert()
+    assert state == "ok" and str(named) in text and "32 channels" in text
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (shutil.rmtree, "no such folder"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "no weights"),
+        (
+            lambda folder: os.truncate(folder / "model.safetensors", 999),
+            "cannot be read",
+        ),
+        (lambda folder: (folder / "config.json").unlink(), "config.json: no such file"),
+    ],
+)
+def test_a_hubert_that_commands_refuse_is_not_well(monkeypatch, tmp_path, damage, told):
+    damage(write(tmp_path / "checkpoint", SMALL))
+    monkeypatch.setenv("EMOGENE_HUBERT", str(tmp_path / "checkpoint"))
+    ((topic, state, text),) = doctor._hubert()
+    assert (topic, state) == ("HuBERT", "bad") and told in text and "\n" not in text
+    assert "unset EMOGENE_HUBERT" in text
 
 
 def test_a_codec_that_is_not_there_is_told_with_what_mends_it(monkeypatch):

@@ -117,6 +117,52 @@ def test_one_clear_line_for_results_that_do_not_fit(made, tmp_path, capsys):
     fails(lambda r: None, "ann", "two results")
 
 
+@pytest.fixture
+def small(tmp_path):
+    """Folders of two methods, of one clip each."""
+    for method, grey in (("ours", 90), ("theirs", 120)):
+        (tmp_path / method).mkdir()
+        frames = np.full((3, 32, 32, 3), grey, np.uint8)
+        write_video(tmp_path / method / "a.mp4", frames)
+    return tmp_path / "ours", tmp_path / "theirs"
+
+
+@pytest.mark.parametrize("change", ["methods", "seed", "videos", "key taken away"])
+def test_another_study_is_not_made_over_one(small, tmp_path, capsys, change):
+    out, words = tmp_path / "out", [*small, "--seed", 1]
+    study.make_study(small, out, seed=1)
+    if change == "methods":
+        words = [small[0], "--seed", 1]
+    elif change == "seed":  # which gives the videos other numbers
+        words = [*small, "--seed", 5]
+    elif change == "videos":
+        (small[0] / "a.mp4").write_bytes((small[1] / "a.mp4").read_bytes())
+    else:
+        (out / study.KEY).rename(tmp_path / study.KEY)
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    assert cli.main(["study", *map(str, words), "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert error == f"error: {out}: holds another study, expected a new folder\n"
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_the_same_study_is_made_again(small, tmp_path):
+    out = tmp_path / "out"
+    study.make_study(small, out)
+    key = (out / study.KEY).read_text()
+    (out / study.PAGE).unlink()  # killed before it was written
+    study.make_study(small, out)
+    assert (out / study.PAGE).is_file() and (out / study.KEY).read_text() == key
+
+
+def test_a_folder_without_a_study_is_told(tmp_path, capsys):
+    (tmp_path / "ann.json").write_text("{}")
+    words = ["--summarise", tmp_path, "--results", tmp_path / "ann.json"]
+    assert cli.main(["study", *map(str, words)]) == 2
+    told = f"error: {tmp_path}: found no key.json, expected the folder of a study\n"
+    assert capsys.readouterr().err == told
+
+
 def test_one_clear_line_for_words_that_do_not_fit(made, tmp_path, capsys):
     for words in (
         ["study"],
