@@ -76,7 +76,7 @@ def _ended_by_signals() -> Iterator[None]:
             hook(found)
             return
         # To this thread: another would not wake it.
-        where = threading.main_thread().ident, signal.SIGINT
+        where = threading.main_thread().ident, signal.SIGTERM
         again = threading.Timer(0.1, signal.pthread_kill, where)
         again.daemon = True
         again.start()

@@ -222,6 +222,9 @@ def test_a_disk_that_tensorflow_finds_full_is_one_line(capsys, monkeypatch):
 INTERRUPTED = """import os, signal, sys, time
 from emogene_jax import cli
 
+# Where tests are a job in the background, it is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 class Careless:
     def __del__(self):  # as in a library's callback, what is raised here is ignored

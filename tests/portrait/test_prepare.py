@@ -50,14 +50,18 @@ def test_intensities_are_meads_levels():
 
 def test_folders_are_searched(tmp_path):
     files = ("happy/1.mp4", "neutral/0.mp4", "sad/2.mov", "sad/3.FLV", "sad/notes.txt")
-    for name in files:
+    write_video(tmp_path / files[0], np.zeros((2, 32, 32, 3), np.uint8))
+    for name in files[1:]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
+        (tmp_path / name).write_bytes((tmp_path / files[0]).read_bytes())
     found = [path.name for path in find_videos([tmp_path])]
     assert found == ["1.mp4", "2.mov", "3.FLV", "0.mp4"]  # held out is the end: neutral
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match="no video"):
         find_videos([tmp_path / "none"])
+    (tmp_path / files[2]).write_text("a letter")
+    with pytest.raises(UserError, match="2.mov: not a readable video"):
+        find_videos([tmp_path])
 
 
 def test_automatic_crop():
