@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import socket
 import sys
 import tempfile
@@ -123,8 +122,6 @@ def run(place, host: str, port: int, page: bool) -> None:
                 file=sys.stderr,
             )
         threading.Thread(target=_warm, args=(people,), daemon=True).start()
-        # SIGTERM ends it as Ctrl-C does: what is temporary goes.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(served(app)).run(sockets=[listening])
 
