@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from emogene_jax.emotions import parse_emotion
-from emogene_jax.signals import UserError
+from emogene_jax.signals import LARGEST_SEED, UserError
 
 LONGEST_IDLE = 4 * 3600  # s, all of whose poses are in memory
 
@@ -55,8 +55,8 @@ def sound_offset(text: str) -> int | None:
 def seed(text: str) -> int:
     """A seed that NumPy and JAX both take."""
     value = int(text)
-    if not 0 <= value < 2**32:
-        raise argparse.ArgumentTypeError(f"'{text}'; expected 0 to {2**32 - 1}")
+    if not 0 <= value <= LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"'{text}'; expected 0 to {LARGEST_SEED}")
     return value
 
 

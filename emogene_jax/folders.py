@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 
 from emogene_jax.signals import UserError
@@ -21,6 +22,12 @@ def cache_folder() -> Path:
         return Path(given)
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "emogene_jax"
+
+
+def must_be_new(folder: Path, ours: Collection[str] = ()) -> None:
+    """Raises UserError where a folder holds anything but files of the names in `ours`."""
+    if folder.is_dir() and any(path.name not in ours for path in folder.iterdir()):
+        raise UserError(f"{folder}: found other files, expected a new folder")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -22,6 +22,7 @@ from emogene_jax.landmarks import OUTER_EYE_CORNERS
 FPS = 25  # video frames per second, everywhere inside
 AUDIO_FPS = 50  # content and pitch features per second
 SAMPLE_RATE = 16_000  # Hz, everywhere inside
+LARGEST_SEED = 2**32 - 1  # that NumPy and JAX both take
 NUM_LANDMARKS = 68
 # Alphabetical: the row order of the official release's emotion embedding.
 EMOTIONS = (

@@ -92,6 +92,7 @@ def test_mixtures_have_their_parts():
         "happy*-1+sad",
         "happy*x",
         "happy*1e39",
+        "happy*1e400",
         "sad*1e-50",
         "+",
     ):

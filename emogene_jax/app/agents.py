@@ -29,7 +29,7 @@ from emogene_jax.emotions import parse_emotion
 from emogene_jax.live.acting import Mood
 from emogene_jax.media.live import LiveVideo
 from emogene_jax.pipeline import look_ahead
-from emogene_jax.signals import FPS, SAMPLE_RATE, UserError
+from emogene_jax.signals import FPS, LARGEST_SEED, SAMPLE_RATE, UserError
 
 LONGEST_LIVE = 30 * 60  # s of a session; others wait
 SEND_WITHIN = 10.0  # s; a client that takes longer has left
@@ -64,7 +64,8 @@ def wishes(people: People, query) -> tuple:
         seed = arguments.seed(query.get("seed", "0"))
     except (ValueError, argparse.ArgumentTypeError):
         raise UserError(
-            f"seed: found {query['seed']!r}, expected a whole number from 0 to 4294967295"
+            f"seed: found {query['seed']!r}, expected a whole number from 0 to "
+            f"{LARGEST_SEED}"
         ) from None
     names = people.names()
     name = query.get("avatar", names[0] if names else "")

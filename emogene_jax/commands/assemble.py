@@ -17,7 +17,7 @@ from emogene_jax.evaluate.reconstruction import evaluate_fields
 from emogene_jax.evaluate.report import metrics_table, training_curves, write_report
 from emogene_jax.face.fit import calmest
 from emogene_jax.face.tracking import find_model
-from emogene_jax.folders import read_json, write_json
+from emogene_jax.folders import must_be_new, read_json, write_json
 from emogene_jax.pipeline import express
 from emogene_jax.portrait.cut import parted, spread_rows
 from emogene_jax.portrait.pack import load_portrait
@@ -75,8 +75,8 @@ def _must_be_free(out: Path, asked: dict) -> None:
     unjudged = out / ".work" / _UNJUDGED
     if unjudged.is_file() and not (out / "metrics.json").is_file():
         must_be_same(out, asked, read_json(unjudged))
-    elif out.is_dir() and any(path.name != ".work" for path in out.iterdir()):
-        raise UserError(f"{out}: found other files, expected a new folder")
+    else:
+        must_be_new(out, {".work"})
 
 
 def must_be_same(out: Path, request: dict, before: dict) -> None:

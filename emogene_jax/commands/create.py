@@ -18,7 +18,7 @@ from emogene_jax.audio.features import choose_content, same_content
 from emogene_jax.avatar.assemble import Parts, assemble
 from emogene_jax.avatar.file import FORMAT
 from emogene_jax.commands.assemble import must_be_same, save_and_judge
-from emogene_jax.folders import read_json, write_json
+from emogene_jax.folders import must_be_new, read_json, write_json
 from emogene_jax.portrait.cut import held_of, held_out, held_out_seen, parted
 from emogene_jax.portrait.pack import is_portrait, load_portrait
 from emogene_jax.portrait.takes import takes_of
@@ -135,8 +135,8 @@ def _nothing_left(out: Path, work: Path, request: dict):
     again = path.is_file()
     if again:
         must_be_same(out, request, read_json(path))
-    elif out.is_dir() and any(p.name != ".work" for p in out.iterdir()):
-        raise UserError(f"{out}: found other files, expected a new folder")
+    else:
+        must_be_new(out, {".work"})
     work.mkdir(parents=True, exist_ok=True)
     if not again:
         write_json(path, request)

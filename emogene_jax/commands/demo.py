@@ -17,19 +17,21 @@ from emogene_jax.avatar.file import Avatar, save_avatar
 from emogene_jax.commands.assemble import versions
 from emogene_jax.commands.demo_page import evaluate_demo, write_page
 from emogene_jax.emotion_to_video.render import Renderer
-from emogene_jax.folders import write_json
+from emogene_jax.folders import must_be_new, write_json
 from emogene_jax.pipeline import perform, perform_idle
 from emogene_jax.recipes.recipe import synthetic_data
 from emogene_jax.recipes.run import stage_config, train_from_config
-from emogene_jax.signals import EMOTIONS, FPS, SAMPLE_RATE, UserError
+from emogene_jax.signals import EMOTIONS, FPS, SAMPLE_RATE
 from emogene_jax.synthetic.portrait import SPEAKER
 from emogene_jax.synthetic.records import World, write_synthetic
 from emogene_jax.synthetic.takes import Take, make_take
 
 IDLE_SECONDS = 4.0
 # What is in a demo's folder, while it is made and then.
-MADE = {".work", "avatar", "videos", "contact_sheet.png", "index.html", "metrics.json"}
-MADE |= {"heldout.mkv", "preview.png"}
+MADE = {
+    *(".work", "avatar", "videos", "contact_sheet.png", "index.html", "metrics.json"),
+    *("heldout.mkv", "preview.png"),
+}
 VARIANTS = {"full": "demo", "tiny": "tiny"}  # preset: of every stage's config
 
 
@@ -87,11 +89,9 @@ def _begin(out: Path) -> Path:
 
     Raises:
         UserError: `out` holds files that no demo made, which it would write over."""
-    work, names = out / ".work", set()
-    if out.is_dir():
-        names = {path.name for path in out.iterdir()}
-    if names and not (names <= MADE and names & {".work", "contact_sheet.png"}):
-        raise UserError(f"{out}: found other files, expected a new folder")
+    work = out / ".work"
+    again = work.exists() or (out / "contact_sheet.png").exists()
+    must_be_new(out, MADE if again else ())
     work.mkdir(parents=True, exist_ok=True)
     return work
 

@@ -171,9 +171,10 @@ def _check(references: dict, methods: dict) -> None:
 
 def _keep_apart(out: Path, references: dict, methods: dict) -> None:
     """Raises UserError where the page's videos would be written over what is compared."""
+    place = (out / "videos").resolve()
     for videos in (references, *methods.values()):
         for path in videos.values():
-            if path.resolve().parent == (out / "videos").resolve():
+            if path.resolve().parent == place:
                 raise UserError(f"{path}: would be written over: another --out, please")
 
 

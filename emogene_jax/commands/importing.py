@@ -22,7 +22,7 @@ from emogene_jax.audio_to_motion.import_weights import (
     import_audio_to_motion,
     import_lip_sync,
 )
-from emogene_jax.folders import must_unpack_sanely
+from emogene_jax.folders import must_be_new, must_unpack_sanely
 from emogene_jax.motion_to_emotion.import_weights import import_deformation
 from emogene_jax.signals import UserError
 from emogene_jax.train import checkpoint
@@ -61,8 +61,7 @@ def import_checkpoint(
         UserError: no such checkpoint, or one of something else; `out` is as it was.
     """
     path, out = _newest(Path(path)), Path(out)
-    if out.exists() and any(out.iterdir()):
-        raise UserError(f"{out}: found other files, expected a new folder")
+    must_be_new(out)
     state = state_of(path, stage)
     try:
         config, params, aux = _convert(state, stage, unit_per_eye_distance)

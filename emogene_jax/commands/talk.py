@@ -59,8 +59,6 @@ def talk(avatar, audio, track, out, seed=0, background=None, landmarks_out=None)
     if not spoken:
         return
     several = len(audio) > 1
-    if several:
-        Path(out).mkdir(parents=True, exist_ok=True)
     person, picture = open_avatar(avatar), open_background(background)
     renderer = Renderer(person.fields)
     listening, ended = threading.Lock(), threading.Event()

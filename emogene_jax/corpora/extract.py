@@ -44,7 +44,7 @@ from emogene_jax.corpora import clips
 from emogene_jax.corpora.clips import Job, Noticed, Outcome, Task
 from emogene_jax.corpora.corpus import Corpus, find_clips
 from emogene_jax.corpora.watch import try_out
-from emogene_jax.folders import write_json
+from emogene_jax.folders import must_be_new, write_json
 from emogene_jax.parallel import device_count
 from emogene_jax.signals import SAMPLE_RATE, UserError
 from emogene_jax.train.progress import Progress
@@ -289,8 +289,7 @@ def _remember(corpus: Corpus, job: Job) -> None:
                 f"{out}: holds another extraction: {differs}; name another --out"
             )
         return
-    if out.exists() and any(out.iterdir()):
-        raise UserError(f"{out}: found other files, expected a new folder")
+    must_be_new(out)
     out.mkdir(parents=True, exist_ok=True)
     said = {"format": clips.FORMAT, "corpus": corpus.name, "content": job.content}
     write_json(out / clips.EXTRACTION, said)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from emogene_jax import parallel
 from emogene_jax.recipes.recipe import train_recipe
-from emogene_jax.signals import UserError
+from emogene_jax.signals import LARGEST_SEED, UserError
 from emogene_jax.train.loop import TrainResult
 
 
@@ -48,8 +48,10 @@ def _check_counts(config) -> None:
         for key, value in getattr(config, section, {}).items():
             if isinstance(value, int) and not isinstance(value, bool) and value < 1:
                 raise UserError(f"config.{section}.{key}: found {value}, expected >= 1")
-    if not 0 <= config.seed < 2**32:
-        raise UserError(f"config.seed: found {config.seed}, expected 0 to {2**32 - 1}")
+    if not 0 <= config.seed <= LARGEST_SEED:
+        raise UserError(
+            f"config.seed: found {config.seed}, expected 0 to {LARGEST_SEED}"
+        )
 
 
 def stage_config(stage: str, arg: str = "", changes: dict | None = None):
